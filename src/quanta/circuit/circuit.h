@@ -1,0 +1,113 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "quanta/circuit/angle.h"
+#include "quanta/circuit/gate.h"
+#include "quanta/circuit/pauli.h"
+
+namespace quanta {
+
+/// One step of a circuit. `wires` are the gate's own wires in the gate table's order (built-in controls first);
+/// `controls` are further controls, all of which must be 1.
+struct Operation {
+  GateKind kind;
+  std::vector<int> wires;
+  std::vector<Angle> angles;
+  std::vector<int> controls;
+  PauliString pauli;                       // of PauliRotation
+  std::shared_ptr<const Matrix> matrix{};  // of Unitary
+
+  /// The matrix on wires = [own wires..., controls...], own wires least significant, for these parameter values.
+  Matrix unitary(const double* weights = nullptr, const double* inputs = nullptr) const;
+  /// Own wires and controls.
+  std::vector<int> all_wires() const;
+};
+
+/// A list of operations on `wires` qubits that start in |0...0>. Qubit 0 is the least significant bit of a basis state's
+/// index. Each method appends one operation and returns the circuit, and throws Error for a wire that is out of range or
+/// repeated, a wrong number of angles, or a matrix that is not unitary (to 1e-6).
+class Circuit {
+ public:
+  explicit Circuit(int wires);
+
+  int wires() const { return wires_; }
+  int weights() const { return weights_; }  // 1 + the highest weight index in use
+  int inputs() const { return inputs_; }    // 1 + the highest input index in use; 2^wires with amplitude encoding
+  const std::vector<Operation>& operations() const { return operations_; }
+  /// The longest chain of operations on wires (barriers count for nothing).
+  int depth() const;
+  bool has_amplitude_encoding() const;
+
+  Circuit& i(int q);
+  Circuit& x(int q);
+  Circuit& y(int q);
+  Circuit& z(int q);
+  Circuit& h(int q);
+  Circuit& s(int q);
+  Circuit& sdg(int q);
+  Circuit& t(int q);
+  Circuit& tdg(int q);
+  Circuit& sx(int q);
+  Circuit& sxdg(int q);
+  Circuit& rx(int q, Angle a);
+  Circuit& ry(int q, Angle a);
+  Circuit& rz(int q, Angle a);
+  Circuit& p(int q, Angle a);
+  Circuit& u(int q, Angle theta, Angle phi, Angle lambda);
+  /// RZ(a), RY(b), RZ(c) in this order of time: any rotation.
+  Circuit& rot(int q, Angle a, Angle b, Angle c);
+  Circuit& cnot(int control, int target);
+  Circuit& cx(int control, int target) { return cnot(control, target); }
+  Circuit& cy(int control, int target);
+  Circuit& cz(int control, int target);
+  Circuit& ch(int control, int target);
+  Circuit& crx(int control, int target, Angle a);
+  Circuit& cry(int control, int target, Angle a);
+  Circuit& crz(int control, int target, Angle a);
+  Circuit& cp(int control, int target, Angle a);
+  Circuit& cu(int control, int target, Angle theta, Angle phi, Angle lambda, Angle gamma);
+  Circuit& swap(int a, int b);
+  Circuit& iswap(int a, int b);
+  Circuit& rxx(int a, int b, Angle angle);
+  Circuit& ryy(int a, int b, Angle angle);
+  Circuit& rzz(int a, int b, Angle angle);
+  Circuit& ccx(int control1, int control2, int target);
+  Circuit& cswap(int control, int a, int b);
+  /// exp(-i angle/2 P).
+  Circuit& pauli_rotation(const PauliString& pauli, Angle angle);
+  /// A dense unitary on wires[0] (least significant) ... wires[k-1], 1 <= k <= 10.
+  Circuit& unitary(const std::vector<int>& wires, Matrix matrix);
+  /// Sets the start state to the inputs, normalized: amplitude b is input[b]. Must be the first operation.
+  Circuit& amplitude_encoding();
+  Circuit& barrier();
+
+  /// Any row of the gate table, with further controls: add(GateKind::X, {2}, {}, {0, 1}) is a Toffoli gate.
+  Circuit& add(GateKind kind, std::vector<int> wires, std::vector<Angle> angles = {}, std::vector<int> controls = {});
+  Circuit& add(Operation operation);
+  /// Another circuit's operations on the wires of this one that are named (all in order if none are); its weights and
+  /// inputs keep their indices, shifted by the offsets.
+  Circuit& append(const Circuit& other, std::vector<int> on = {}, int weight_offset = 0, int input_offset = 0);
+
+  /// CNOT(0,1), CNOT(1,2), ..., CNOT(n-1,0), with the given stride; nothing on one wire, one gate on two wires if stride
+  /// is 1 and `close` is false.
+  Circuit& cnot_ring(int stride = 1);
+  /// CNOT(0,1), ..., CNOT(n-2,n-1).
+  Circuit& cnot_chain();
+
+  /// The inverse circuit (same weights and inputs). Throws Error with amplitude encoding.
+  Circuit inverse() const;
+
+  /// 2^wires dimensional matrix for parameter values (wires <= 12), by products of Operation::unitary.
+  Matrix matrix(const std::vector<double>& weights = {}, const std::vector<double>& inputs = {}) const;
+
+ private:
+  int wires_;
+  int weights_ = 0;
+  int inputs_ = 0;
+  std::vector<Operation> operations_;
+};
+
+}  // namespace quanta

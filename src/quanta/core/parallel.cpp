@@ -1,0 +1,52 @@
+#include "quanta/core/parallel.h"
+
+#include <omp.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <exception>
+#include <mutex>
+
+#include "quanta/core/error.h"
+
+namespace quanta {
+
+int threads() { return omp_get_max_threads(); }
+
+void set_threads(int count) {
+  require(count >= 1, "the number of threads must be at least 1, got {}", count);
+  omp_set_num_threads(count);
+}
+
+void parallel_for(int64_t count, int64_t grain, const std::function<void(int64_t, int64_t)>& body) {
+  if (count <= 0) return;
+  grain = std::max<int64_t>(grain, 1);
+  const int64_t parts = std::min<int64_t>(threads(), (count + grain - 1) / grain);
+  if (parts <= 1 || omp_in_parallel()) {
+    body(0, count);
+    return;
+  }
+  std::exception_ptr error;
+  std::mutex mutex;
+#pragma omp parallel for num_threads(parts) schedule(static, 1)
+  for (int64_t part = 0; part < parts; ++part) {
+    try {
+      body(count * part / parts, count * (part + 1) / parts);
+    } catch (...) {
+      const std::lock_guard lock(mutex);
+      if (!error) error = std::current_exception();
+    }
+  }
+  if (error) std::rethrow_exception(error);
+}
+
+void restart_with_bounded_spinning(char** argv) {
+  if (std::getenv("OMP_WAIT_POLICY") || std::getenv("GOMP_SPINCOUNT")) return;
+  // About 50 us: enough to bridge the gap between two parallel regions of a training step.
+  setenv("GOMP_SPINCOUNT", "20000", 0);
+  execv("/proc/self/exe", argv);
+  // Where /proc is missing the program goes on, only less polite.
+}
+
+}  // namespace quanta
