@@ -1,0 +1,59 @@
+#pragma once
+
+#include <complex>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "quanta/circuit/circuit.h"
+#include "quanta/core/random.h"
+
+namespace quanta {
+
+/// Runs a circuit on batches of samples with an exact state vector. The circuit is compiled once; every call may bring
+/// new weights and inputs. Real is float or double.
+///
+/// Arrays are row-major: `weights` [circuit.weights()], `inputs` [batch, circuit.inputs()], values [batch, outputs()].
+/// A null pointer stands for an array without elements. A batch gives, bit for bit, what its samples give alone, with any
+/// number of threads. Calls are const and may run at the same time.
+template <class Real>
+class Simulator {
+ public:
+  /// The outputs are the expectation values of the observables. Throws Error if an observable names a wire the circuit
+  /// lacks, or if the state does not fit into memory.
+  explicit Simulator(const Circuit& circuit, const std::vector<PauliSum>& observables = {});
+  ~Simulator();
+  Simulator(Simulator&&) noexcept;
+  Simulator& operator=(Simulator&&) noexcept;
+
+  int wires() const;
+  int weights() const;
+  int inputs() const;
+  int outputs() const;
+
+  /// values[b, k] = <psi_b| O_k |psi_b>.
+  void expectations(int64_t batch, const Real* weights, const Real* inputs, Real* values) const;
+
+  /// The vector-Jacobian product by one adjoint sweep (arXiv 2009.02823), for any number of outputs:
+  ///   dweights[i] = sum_b sum_k upstream[b, k] d values[b, k] / d weights[i]      (overwritten)
+  ///   dinputs[b, j] = sum_k upstream[b, k] d values[b, k] / d inputs[b, j]         (overwritten)
+  /// Null pointers for what is not wanted. `values`, if given, receives the expectation values.
+  void vjp(int64_t batch, const Real* weights, const Real* inputs, const Real* upstream, Real* dweights, Real* dinputs,
+           Real* values = nullptr) const;
+
+  /// states[b, i]: the amplitude of basis state i (bit q of i belongs to qubit q), global phase included.
+  void states(int64_t batch, const Real* weights, const Real* inputs, std::complex<Real>* states) const;
+
+  /// probabilities[b, i] = |states[b, i]|^2.
+  void probabilities(int64_t batch, const Real* weights, const Real* inputs, Real* probabilities) const;
+
+  /// samples[b, s]: basis states drawn from the probabilities; sample b uses random.split(b).
+  void samples(int64_t batch, const Real* weights, const Real* inputs, int64_t shots, const Random& random,
+               uint64_t* samples) const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace quanta
