@@ -3,6 +3,7 @@
 # Makes the library quanta_<name> (alias Quanta::<name>) of the folder's *.cpp, one test program of its *_test.cpp and one
 # benchmark program of its *_bench.cpp. A new source is found by itself. USES names the modules below it, LINK and PRIVATE
 # third-party libraries with and without their headers showing in ours. TORCH modules share one precompiled header.
+# A main.cpp is left to the module's own CMakeLists.txt.
 
 add_library(quanta_options INTERFACE)
 target_compile_features(quanta_options INTERFACE cxx_std_20)
@@ -42,7 +43,7 @@ function(quanta_test target)
   target_link_libraries(${target} PRIVATE ${ARG_LINK} GTest::gmock GTest::gtest_main)
   target_compile_definitions(${target} PRIVATE QUANTA_SOURCE_DIR="${PROJECT_SOURCE_DIR}" QUANTA_BINARY_DIR="${PROJECT_BINARY_DIR}")
   add_test(NAME ${target} COMMAND ${target})
-  set_tests_properties(${target} PROPERTIES ENVIRONMENT "GOMP_SPINCOUNT=10000")
+  set_tests_properties(${target} PROPERTIES ENVIRONMENT "GOMP_SPINCOUNT=10000" LABELS unit)
 endfunction()
 
 function(quanta_module name)
@@ -56,7 +57,7 @@ function(quanta_module name)
   set(benches ${sources})
   list(FILTER tests INCLUDE REGEX "_test\\.cpp$")
   list(FILTER benches INCLUDE REGEX "_bench\\.cpp$")
-  list(FILTER sources EXCLUDE REGEX "_(test|bench)\\.cpp$")
+  list(FILTER sources EXCLUDE REGEX "(_test|_bench|/main)\\.cpp$")
   list(TRANSFORM ARG_USES PREPEND quanta_)
 
   if(sources)
@@ -77,9 +78,12 @@ function(quanta_module name)
   target_compile_features(${target} ${scope} cxx_std_20)
   target_link_libraries(${target} ${scope} ${ARG_USES} ${ARG_LINK})
   if(ARG_TORCH)
-    target_link_libraries(${target} ${scope} quanta_torch)
+    # An installed module takes the LibTorch that its consumer finds (QuantaConfig.cmake).
+    target_link_libraries(${target} ${scope} $<BUILD_INTERFACE:quanta_torch> $<INSTALL_INTERFACE:Quanta::torch>)
+    set_property(GLOBAL APPEND PROPERTY QUANTA_TORCH_MODULES ${name})
+  else()
+    set_property(GLOBAL APPEND PROPERTY QUANTA_PLAIN_MODULES ${name})
   endif()
-  set_property(GLOBAL APPEND PROPERTY QUANTA_MODULES ${name})
 
   if(QUANTA_TESTS AND tests)
     set(torch "")
