@@ -10,7 +10,8 @@
 
 namespace quanta {
 
-/// One step of a circuit. `wires` are the gate's own wires in the gate table's order (built-in controls first);
+/// One step of a circuit. `wires` are the gate's own wires in the gate table's order (built-in controls first), for a
+/// PauliRotation the string's wires, for an AmplitudeEncoding all wires, for a Barrier those it spans (none: all);
 /// `controls` are further controls, all of which must be 1.
 struct Operation {
   GateKind kind;
@@ -20,21 +21,22 @@ struct Operation {
   PauliString pauli;                       // of PauliRotation
   std::shared_ptr<const Matrix> matrix{};  // of Unitary
 
-  /// The matrix on wires = [own wires..., controls...], own wires least significant, for these parameter values.
+  /// The matrix on wires = [own wires..., controls...], own wires least significant, for these parameter values. Throws
+  /// Error for AmplitudeEncoding and Barrier.
   Matrix unitary(const double* weights = nullptr, const double* inputs = nullptr) const;
   /// Own wires and controls.
   std::vector<int> all_wires() const;
 };
 
-/// A list of operations on `wires` qubits that start in |0...0>. Qubit 0 is the least significant bit of a basis state's
-/// index. Each method appends one operation and returns the circuit, and throws Error for a wire that is out of range or
-/// repeated, a wrong number of angles, or a matrix that is not unitary (to 1e-6).
+/// A list of operations on `wires` qubits that start in |0...0>. Qubit 0 is the least significant bit of a basis
+/// state's index. Each method appends one operation and returns the circuit, and throws Error for a wire that is out of
+/// range or repeated, a wrong number of angles, an angle that is not finite, or a matrix that is not unitary (to 1e-6).
 class Circuit {
  public:
-  explicit Circuit(int wires);
+  explicit Circuit(int wires);  // 1 .. kMaxWires
 
   int wires() const { return wires_; }
-  int weights() const { return weights_; }  // 1 + the highest weight index in use
+  int weights() const { return weights_; }  // 1 + the highest weight index in use; weight() gets this index
   int inputs() const { return inputs_; }    // 1 + the highest input index in use; 2^wires with amplitude encoding
   const std::vector<Operation>& operations() const { return operations_; }
   /// The longest chain of operations on wires (barriers count for nothing).
@@ -80,30 +82,35 @@ class Circuit {
   Circuit& pauli_rotation(const PauliString& pauli, Angle angle);
   /// A dense unitary on wires[0] (least significant) ... wires[k-1], 1 <= k <= 10.
   Circuit& unitary(const std::vector<int>& wires, Matrix matrix);
-  /// Sets the start state to the inputs, normalized: amplitude b is input[b]. Must be the first operation.
+  /// Sets the start state to the inputs, normalized: amplitude b is input[b]. Must be the first operation; at most 28
+  /// wires.
   Circuit& amplitude_encoding();
   Circuit& barrier();
 
   /// Any row of the gate table, with further controls: add(GateKind::X, {2}, {}, {0, 1}) is a Toffoli gate.
   Circuit& add(GateKind kind, std::vector<int> wires, std::vector<Angle> angles = {}, std::vector<int> controls = {});
   Circuit& add(Operation operation);
-  /// Another circuit's operations on the wires of this one that are named (all in order if none are); its weights and
-  /// inputs keep their indices, shifted by the offsets.
+  /// Another circuit's operations, its wire q becoming on[q] (q if `on` is empty); its weights and inputs keep their
+  /// indices, shifted by the offsets.
   Circuit& append(const Circuit& other, std::vector<int> on = {}, int weight_offset = 0, int input_offset = 0);
 
-  /// CNOT(0,1), CNOT(1,2), ..., CNOT(n-1,0), with the given stride; nothing on one wire, one gate on two wires if stride
-  /// is 1 and `close` is false.
+  /// CNOT(q, (q + stride) mod n) for q = 0 .. n-1: n gates, two of them on two wires; nothing on one wire.
   Circuit& cnot_ring(int stride = 1);
   /// CNOT(0,1), ..., CNOT(n-2,n-1).
   Circuit& cnot_chain();
 
-  /// The inverse circuit (same weights and inputs). Throws Error with amplitude encoding.
+  /// The inverse circuit (same weights and inputs). A gate whose negated angle is no Angle becomes several, an ISWAP a
+  /// Unitary. Throws Error with amplitude encoding.
   Circuit inverse() const;
 
-  /// 2^wires dimensional matrix for parameter values (wires <= 12), by products of Operation::unitary.
+  /// 2^wires dimensional matrix for parameter values (wires <= 12), by products of Operation::unitary. Throws Error
+  /// with amplitude encoding.
   Matrix matrix(const std::vector<double>& weights = {}, const std::vector<double>& inputs = {}) const;
 
  private:
+  // Checks all but the matrix.
+  Circuit& place(Operation operation);
+
   int wires_;
   int weights_ = 0;
   int inputs_ = 0;

@@ -31,6 +31,7 @@ Matrix operator*(const Matrix& a, const Matrix& b);
 /// kron(high, low): `low` acts on the less significant bits.
 Matrix kron(const Matrix& high, const Matrix& low);
 
+// clang-format off
 enum class GateKind : uint8_t {
   I, X, Y, Z, H, S, Sdg, T, Tdg, SX, SXdg,    // one qubit, fixed
   RX, RY, RZ, P, U,                           // one qubit, with angles
@@ -42,18 +43,19 @@ enum class GateKind : uint8_t {
   AmplitudeEncoding,                          // the first operation only: the inputs are the amplitudes
   Barrier,
 };
+// clang-format on
 
 /// One row of the gate table: parser, writer, drawing, simulators, tests and documentation read it.
 struct GateInfo {
   GateKind kind;
   std::string_view name;       // as drawn and printed: "RX"
-  std::string_view qasm;       // OpenQASM's name: "rx"; empty if it has none
-  int wires;                   // own wires with the built-in controls; 0: as many as given
-  int angles;
-  int controls;                // how many of the first wires are controls
-  GateKind base;               // what the controls control; the gate itself if controls == 0
-  bool hermitian;              // U = U^dagger whatever the angles
-  std::string_view summary;    // one line of documentation
+  std::string_view qasm = {};  // in OpenQASM's standard library or as Qiskit writes it: "rx"; empty if it has none
+  int wires = 0;               // own wires with the built-in controls; 0: as many as given
+  int angles = 0;
+  int controls = 0;               // how many of the first wires are controls
+  GateKind base = kind;           // what the controls control; the gate itself if controls == 0
+  bool hermitian = false;         // U = U^dagger whatever the angles
+  std::string_view summary = {};  // one line of documentation
 };
 
 const GateInfo& gate_info(GateKind kind);
@@ -61,12 +63,15 @@ std::span<const GateInfo> gate_table();
 /// By name or OpenQASM name, in any case; nullptr if there is none.
 const GateInfo* find_gate(std::string_view name);
 
-/// The matrix of a gate of the table (controls included) with its angles in radians; U(theta, phi, lambda) and
-/// CU(theta, phi, lambda, gamma) as OpenQASM 3's standard library has them. Throws Error for PauliRotation, Unitary,
-/// AmplitudeEncoding and Barrier: Operation::unitary knows those.
+/// The matrix of a gate of the table (controls included) with its angles in radians, as OpenQASM 3's standard library
+/// has it: P(a) = diag(1, e^ia), RZ(a) = diag(e^-ia/2, e^ia/2),
+///   U(theta, phi, lambda) = P(phi) RY(theta) P(lambda)      (so U(0, 0, a) = P(a); Qiskit's phase)
+///   CU(theta, phi, lambda, gamma) = controlled e^{i gamma} U(theta, phi, lambda)
+/// Throws Error for a wrong number of angles, and for PauliRotation, Unitary, AmplitudeEncoding and Barrier:
+/// Operation::unitary knows the first two.
 Matrix gate_matrix(GateKind kind, std::span<const double> angles);
 
-/// 1 on all states but those where the first `controls` wires are all 1.
+/// `base` where the first (least significant) `controls` wires are all 1, and 1 on all other states.
 Matrix controlled(const Matrix& base, int controls);
 
 }  // namespace quanta

@@ -1,0 +1,16 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace quanta {
+
+/// Least number of insertions, deletions, replacements and swaps of neighbouring bytes that turn a into b ("optimal
+/// string alignment").
+int edit_distance(std::string_view a, std::string_view b);
+
+/// The candidate with the least edit distance, the first of equals; empty if there are none. For "did you mean".
+std::string nearest(std::string_view word, const std::vector<std::string>& candidates);
+
+}  // namespace quanta

@@ -1,0 +1,372 @@
+#include "quanta/simulate/simulator.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstdlib>
+#include <mutex>
+#include <utility>
+
+#include "quanta/core/error.h"
+#include "quanta/core/parallel.h"
+#include "quanta/simulate/kernels.h"
+
+namespace quanta {
+
+using namespace simulate;
+
+namespace {
+
+/// Objects that calls borrow, so that nothing is allocated once each thread has had its turn.
+template <class Item>
+class Pool {
+ public:
+  class Loan {
+   public:
+    explicit Loan(Pool& pool) : pool_(pool) {
+      const std::lock_guard lock(pool.mutex_);
+      if (!pool.idle_.empty()) {
+        item_ = std::move(pool.idle_.back());
+        pool.idle_.pop_back();
+      } else {
+        item_ = std::make_unique<Item>();
+      }
+    }
+    ~Loan() {
+      const std::lock_guard lock(pool_.mutex_);
+      pool_.idle_.push_back(std::move(item_));
+    }
+    Item* operator->() { return item_.get(); }
+    Item& operator*() { return *item_; }
+
+   private:
+    Pool& pool_;
+    std::unique_ptr<Item> item_;
+  };
+
+ private:
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<Item>> idle_;
+};
+
+template <class T>
+struct Workspace {
+  AlignedVector<T> states, lanes;
+};
+
+/// A circuit lowered and with its tables.
+template <class T>
+struct Compiled {
+  Compiled(const Circuit& circuit, const std::vector<PauliSum>& observables)
+      : program(lower(circuit, observables)),
+        tables(program, kernels<T>().forward_group, kernels<T>().backward_group) {}
+
+  Program program;
+  Tables tables;
+  Pool<Values<T>> values;
+};
+
+}  // namespace
+
+template <class T>
+struct Simulator<T>::Impl {
+  Circuit circuit;
+  std::vector<PauliSum> observables;
+  const Kernels<T>& kernel = kernels<T>();
+  Compiled<T> measured;  // with the observables' basis changes
+  std::once_flag plain_once;
+  std::unique_ptr<Compiled<T>> plain;  // without
+  Pool<Workspace<T>> workspaces;
+
+  Impl(const Circuit& c, const std::vector<PauliSum>& o) : circuit(c), observables(o), measured(check(c, o), o) {}
+
+  static const Circuit& check(const Circuit& circuit, const std::vector<PauliSum>& observables) {
+    for (const PauliSum& sum : observables)
+      require(sum.max_wire() < circuit.wires(), "observable {}: wire {} is out of range, the circuit has wires 0..{}",
+              sum.to_string(), sum.max_wire(), circuit.wires() - 1);
+    const double memory = double(sysconf(_SC_PHYS_PAGES)) * double(sysconf(_SC_PAGESIZE));
+    const double need = std::ldexp(2.0 * sizeof(T), circuit.wires());
+    require(circuit.wires() <= 30 && need < memory,
+            "a state of {} qubits takes {:.1f} GiB, this machine has {:.1f} GiB: use fewer qubits{}", circuit.wires(),
+            need / (1 << 30), memory / (1 << 30), sizeof(T) == 8 ? " or single precision" : "");
+    return circuit;
+  }
+
+  Compiled<T>& without_observables() {
+    std::call_once(plain_once, [&] {
+      if (!observables.empty()) plain = std::make_unique<Compiled<T>>(circuit, std::vector<PauliSum>{});
+    });
+    return plain ? *plain : measured;
+  }
+
+  // Batches are cut into chunks of tiles by their size alone, so that sums do not depend on the number of threads.
+  struct Cut {
+    int64_t tiles, chunks;
+    int64_t begin(int64_t chunk) const { return tiles * chunk / chunks; }
+  };
+  Cut cut(int64_t batch) const {
+    const int64_t lanes = int64_t(kernel.lanes), tiles = (batch + lanes - 1) / lanes;
+    return {tiles, std::min<int64_t>(tiles, 32)};
+  }
+  int64_t grain(const Compiled<T>& compiled, const Cut& cut) const {
+    double work = 10;  // lane operations an amplitude
+    for (const Layer& layer : compiled.program.layers)
+      work += 10 + 10 * double(layer.rotations.size()) + 20 * double(layer.sample_gates.size());
+    const double microseconds =
+        std::ldexp(work, compiled.program.wires) * 1e-4 * double(cut.tiles) / double(cut.chunks);
+    return int64_t(std::ceil(20 / microseconds));
+  }
+
+  struct Lanes {
+    T *inputs, *upstream, *expectations, *dinputs, *dweights, *overlaps;
+  };
+
+  Tile<T> tile(Compiled<T>& compiled, const Values<T>& values, Workspace<T>& workspace, const T* weights, Lanes& lanes,
+               bool backward) const {
+    const Program& p = compiled.program;
+    const size_t L = kernel.lanes, state = (2 * L) << p.wires;
+    Tile<T> t{};
+    t.program = &p;
+    t.tables = &compiled.tables;
+    t.values = &values;
+    t.weights = weights;
+    // scratch holds a whole state, or the two halves' products (more than a state on very few wires)
+    const size_t scratch = std::max(state, 16 * L);
+    t.psi = reserve(workspace.states, state + scratch + (backward ? state : 0));
+    t.scratch = t.psi + state;
+    t.lambda = t.scratch + scratch;
+    const size_t inputs = size_t(p.inputs) * L, outputs = size_t(p.outputs) * L, weight_lanes = size_t(p.weights) * L;
+    const size_t overlaps = size_t(compiled.tables.overlap_slots) * 3 * L;
+    T* at = reserve(workspace.lanes, size_t(p.wires) * 4 * L + 2 * inputs + 2 * outputs + weight_lanes + overlaps);
+    t.product = std::exchange(at, at + size_t(p.wires) * 4 * L);
+    t.inputs = lanes.inputs = std::exchange(at, at + inputs);
+    t.dinputs = lanes.dinputs = std::exchange(at, at + inputs);
+    t.upstream = lanes.upstream = std::exchange(at, at + outputs);
+    t.expectations = lanes.expectations = std::exchange(at, at + outputs);
+    t.dweights = lanes.dweights = std::exchange(at, at + weight_lanes);
+    t.overlaps = lanes.overlaps = at;
+    return t;
+  }
+
+  void to_lanes(const T* rows, int64_t columns, int64_t first, int64_t count, T* lanes) const {
+    const int64_t L = int64_t(kernel.lanes);
+    for (int64_t j = 0; j < columns; ++j)
+      for (int64_t i = 0; i < L; ++i) lanes[j * L + i] = i < count ? rows[(first + i) * columns + j] : T(0);
+  }
+  void from_lanes(const T* lanes, int64_t columns, int64_t first, int64_t count, T* rows) const {
+    const int64_t L = int64_t(kernel.lanes);
+    for (int64_t i = 0; i < count; ++i)
+      for (int64_t j = 0; j < columns; ++j) rows[(first + i) * columns + j] = lanes[j * L + i];
+  }
+
+  /// Runs the circuit on every tile; visit(tile, lanes, first sample, samples) sees each final state.
+  template <class Visit, class Finish>
+  void run(Compiled<T>& compiled, int64_t batch, const T* weights, const T* inputs, bool backward, Visit visit,
+           Finish finish) {
+    require(batch >= 0, "the batch size is {}, expected 0 or more", batch);
+    if (batch == 0) return;
+    typename Pool<Values<T>>::Loan values(compiled.values);
+    values->update(compiled.program, compiled.tables, weights, kernel.diagonal);
+    const Cut parts = cut(batch);
+    parallel_for(parts.chunks, grain(compiled, parts), [&](int64_t begin, int64_t end) {
+      typename Pool<Workspace<T>>::Loan workspace(workspaces);
+      Lanes lanes{};
+      const Tile<T> t = tile(compiled, *values, *workspace, weights, lanes, backward);
+      for (int64_t chunk = begin; chunk < end; ++chunk) {
+        std::fill(lanes.dweights, lanes.overlaps + compiled.tables.overlap_slots * 3 * kernel.lanes, T(0));
+        for (int64_t i = parts.begin(chunk); i < parts.begin(chunk + 1); ++i) {
+          const int64_t first = i * int64_t(kernel.lanes), count = std::min(batch - first, int64_t(kernel.lanes));
+          to_lanes(inputs, compiled.program.inputs, first, count, lanes.inputs);
+          kernel.forward(t);
+          visit(t, lanes, first, count);
+        }
+        finish(*values, lanes, chunk);
+      }
+    });
+  }
+
+  /// Chains that ran as rotations: from the overlaps behind the RY part to the derivatives of their angles.
+  void chain_gradients(const Values<T>& values, const double* overlaps, const T* weights, double* dweights) const {
+    const Program& program = measured.program;
+    const std::vector<double> wide(weights, weights + program.weights);
+    for (size_t c = 0; c < program.chains.size(); ++c) {
+      const int slot = measured.tables.overlap_slot[c];
+      if (slot < 0) continue;
+      double o[3] = {overlaps[3 * slot], overlaps[3 * slot + 1], overlaps[3 * slot + 2]};
+      // The overlaps transform as the axes do: o[j] before a gate U is the sum over i of R_ij(U) o[i] behind it.
+      const auto back = [&o](const Su2& u) {
+        const double ar = u.a.real(), ai = u.a.imag(), br = u.b.real(), bi = u.b.imag();
+        const double r[3][3] = {
+            {ar * ar - ai * ai - br * br + bi * bi, 2 * (ar * ai - br * bi), 2 * (ar * br + ai * bi)},
+            {-2 * (ar * ai + br * bi), ar * ar - ai * ai + br * br - bi * bi, -2 * (ai * br - ar * bi)},
+            {-2 * (ar * br - ai * bi), -2 * (ar * bi + ai * br), ar * ar + ai * ai - br * br - bi * bi}};
+        const double x = o[0], y = o[1], z = o[2];
+        for (int j = 0; j < 3; ++j) o[j] = r[0][j] * x + r[1][j] * y + r[2][j] * z;
+      };
+      back(rotation('Z', -values.after_angle[c]));
+      const auto& factors = program.chains[c].factors;
+      for (size_t f = factors.size(); f-- > 0;) {
+        const Factor& factor = factors[f];
+        if (factor.axis == 0) {
+          back(factor.fixed);
+          continue;
+        }
+        const double dangle = o[factor.axis - 'X'];
+        const Angle& angle = factor.angle;
+        if (angle.offset >= 0) dweights[angle.offset] += dangle;
+        if (angle.scale != 0 && angle.weight >= 0) dweights[angle.weight] += angle.scale * dangle;
+        if (f > 0) back(rotation(factor.axis, angle.value(wide.data(), nullptr)));
+      }
+    }
+  }
+};
+
+template <class T>
+Simulator<T>::Simulator(const Circuit& circuit, const std::vector<PauliSum>& observables)
+    : impl_(std::make_unique<Impl>(circuit, observables)) {}
+template <class T>
+Simulator<T>::~Simulator() = default;
+template <class T>
+Simulator<T>::Simulator(Simulator&&) noexcept = default;
+template <class T>
+Simulator<T>& Simulator<T>::operator=(Simulator&&) noexcept = default;
+
+template <class T>
+int Simulator<T>::wires() const {
+  return impl_->circuit.wires();
+}
+template <class T>
+int Simulator<T>::weights() const {
+  return impl_->circuit.weights();
+}
+template <class T>
+int Simulator<T>::inputs() const {
+  return impl_->circuit.inputs();
+}
+template <class T>
+int Simulator<T>::outputs() const {
+  return int(impl_->observables.size());
+}
+
+template <class T>
+void Simulator<T>::expectations(int64_t batch, const T* weights, const T* inputs, T* values) const {
+  impl_->run(
+      impl_->measured, batch, weights, inputs, false,
+      [&](const Tile<T>& tile, auto& lanes, int64_t first, int64_t count) {
+        impl_->kernel.measure(tile);
+        impl_->from_lanes(lanes.expectations, outputs(), first, count, values);
+      },
+      [](auto&&...) {});
+}
+
+template <class T>
+void Simulator<T>::vjp(int64_t batch, const T* weights, const T* inputs, const T* upstream, T* dweights, T* dinputs,
+                       T* values) const {
+  Impl& impl = *impl_;
+  const size_t W = size_t(this->weights()), slots = 3 * size_t(impl.measured.tables.overlap_slots),
+               L = impl.kernel.lanes;
+  const int64_t chunks = impl.cut(batch).chunks;
+  std::vector<double> sums(size_t(chunks) * (W + slots));
+  std::vector<double> dweight(W);
+  impl.run(
+      impl.measured, batch, weights, inputs, true,
+      [&](const Tile<T>& forward, auto& lanes, int64_t first, int64_t count) {
+        Tile<T> tile = forward;
+        if (!dweights) tile.dweights = nullptr;
+        if (!dinputs) tile.dinputs = nullptr;
+        if (values) {
+          impl.kernel.measure(tile);
+          impl.from_lanes(lanes.expectations, outputs(), first, count, values);
+        }
+        impl.to_lanes(upstream, outputs(), first, count, lanes.upstream);
+        std::fill_n(lanes.dinputs, size_t(this->inputs()) * L, T(0));
+        impl.kernel.backward(tile);
+        if (dinputs) impl.from_lanes(lanes.dinputs, this->inputs(), first, count, dinputs);
+      },
+      [&](const Values<T>&, auto& lanes, int64_t chunk) {
+        // dweights and overlaps lie one behind the other
+        double* out = sums.data() + size_t(chunk) * (W + slots);
+        for (size_t i = 0; i < W + slots; ++i) {
+          double sum = 0;
+          for (size_t lane = 0; lane < L; ++lane) sum += double(lanes.dweights[i * L + lane]);
+          out[i] = sum;
+        }
+      });
+  if (!dweights) return;
+  for (int64_t chunk = 1; chunk < chunks; ++chunk)
+    for (size_t i = 0; i < W + slots; ++i) sums[i] += sums[size_t(chunk) * (W + slots) + i];
+  if (chunks > 0) {
+    std::copy_n(sums.begin(), W, dweight.begin());
+    typename Pool<Values<T>>::Loan last(impl.measured.values);
+    last->update(impl.measured.program, impl.measured.tables, weights, impl.kernel.diagonal);
+    impl.chain_gradients(*last, sums.data() + W, weights, dweight.data());
+  }
+  std::copy(dweight.begin(), dweight.end(), dweights);
+}
+
+template <class T>
+void Simulator<T>::states(int64_t batch, const T* weights, const T* inputs, std::complex<T>* states) const {
+  Compiled<T>& compiled = impl_->without_observables();
+  const Program& program = compiled.program;
+  const size_t size = size_t{1} << program.wires, L = impl_->kernel.lanes;
+  const std::vector<double> wide(weights, weights + program.weights);
+  impl_->run(
+      compiled, batch, weights, inputs, false,
+      [&](const Tile<T>& tile, auto&, int64_t first, int64_t count) {
+        std::vector<std::complex<T>> phases;
+        for (int64_t i = 0; i < count; ++i) {
+          const std::vector<double> sample(inputs + (first + i) * program.inputs,
+                                           inputs + (first + i + 1) * program.inputs);
+          double phase = tile.values->global_phase;
+          for (const auto& [angle, factor] : program.global_phase)
+            phase += factor * angle.value(wide.data(), sample.data());
+          phases.push_back(std::complex<T>(std::polar(1.0, phase)));
+        }
+        uint64_t p = program.origin ^ tile.values->flipped, b = 0;
+        for (size_t i = 0; i < size; ++i) {  // b runs through a Gray code
+          const T* amplitude = tile.psi + p * 2 * L;
+          for (int64_t s = 0; s < count; ++s)
+            states[size_t(first + s) * size + b] = phases[s] * std::complex<T>(amplitude[s], amplitude[L + s]);
+          const int q = std::min(std::countr_zero(i + 1), program.wires - 1);
+          b ^= uint64_t{1} << q;
+          p ^= program.flip[q];
+        }
+      },
+      [](auto&&...) {});
+}
+
+template <class T>
+void Simulator<T>::probabilities(int64_t batch, const T* weights, const T* inputs, T* probabilities) const {
+  const size_t size = size_t{1} << wires();
+  std::vector<std::complex<T>> buffer(size);
+  for (int64_t b = 0; b < batch; ++b) {
+    states(1, weights, inputs + b * this->inputs(), buffer.data());
+    for (size_t i = 0; i < size; ++i) probabilities[size_t(b) * size + i] = std::norm(buffer[i]);
+  }
+}
+
+template <class T>
+void Simulator<T>::samples(int64_t batch, const T* weights, const T* inputs, int64_t shots, const Random& random,
+                           uint64_t* samples) const {
+  require(shots >= 0, "the number of shots is {}, expected 0 or more", shots);
+  const size_t size = size_t{1} << wires();
+  std::vector<T> buffer(size);
+  for (int64_t b = 0; b < batch; ++b) {
+    probabilities(1, weights, inputs + b * this->inputs(), buffer.data());
+    std::vector<double> cumulative(size);
+    double sum = 0;
+    for (size_t i = 0; i < size; ++i) cumulative[i] = sum += double(buffer[i]);
+    Random stream = random.split(uint64_t(b));
+    for (int64_t s = 0; s < shots; ++s) {
+      const auto at = std::upper_bound(cumulative.begin(), cumulative.end() - 1, stream.uniform() * sum);
+      samples[b * shots + s] = uint64_t(at - cumulative.begin());
+    }
+  }
+}
+
+template class Simulator<float>;
+template class Simulator<double>;
+
+}  // namespace quanta
