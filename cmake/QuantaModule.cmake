@@ -24,7 +24,7 @@ if(QUANTA_TORCH)
   target_include_directories(quanta_torch SYSTEM INTERFACE ${TORCH_INCLUDE_DIRS})
   file(WRITE ${CMAKE_BINARY_DIR}/quanta_pch.cpp "")
   add_library(quanta_pch OBJECT ${CMAKE_BINARY_DIR}/quanta_pch.cpp)
-  target_link_libraries(quanta_pch PRIVATE quanta_torch quanta_options OpenMP::OpenMP_CXX fmt::fmt)
+  target_link_libraries(quanta_pch PRIVATE quanta_torch quanta_options fmt::fmt)
   target_precompile_headers(quanta_pch PRIVATE <torch/torch.h>)
 endif()
 
