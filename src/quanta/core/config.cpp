@@ -3,13 +3,12 @@
 #include <toml++/toml.h>
 
 #include <algorithm>
-#include <fstream>
-#include <iterator>
 #include <limits>
 #include <optional>
 #include <sstream>
 
 #include "quanta/core/error.h"
+#include "quanta/core/file.h"
 #include "quanta/core/text.h"
 
 namespace quanta {
@@ -17,6 +16,8 @@ namespace {
 
 using nlohmann::json;
 using Kind = json::value_t;
+
+constexpr size_t kLargestFile = 16 << 20;
 
 // TOML values are kept as JSON: null, unsigned and binary never occur.
 json to_json_value(const toml::node& node, std::string_view name) {
@@ -203,10 +204,7 @@ Config Config::parse(std::string_view text, std::string_view name) {
 }
 
 Config Config::load(const std::filesystem::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  require(in.good() && !std::filesystem::is_directory(path), "cannot read the config file {}", path.string());
-  const std::string text{std::istreambuf_iterator<char>(in), {}};
-  return parse(text, path.string());
+  return parse(read_file(path, kLargestFile), path.string());
 }
 
 template <ConfigValue T>

@@ -4,25 +4,35 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <exception>
+#include <filesystem>
 #include <mutex>
 
 #include "quanta/core/error.h"
 
 namespace quanta {
 
-int threads() { return omp_get_max_threads(); }
+namespace {
+// OpenMP's own setting holds for the thread that made it only; this one for all.
+std::atomic<int> thread_count = 0;
+}  // namespace
+
+int threads() {
+  const int count = thread_count;
+  return count ? count : omp_get_max_threads();
+}
 
 void set_threads(int count) {
   require(count >= 1, "the number of threads must be at least 1, got {}", count);
+  thread_count = count;
   omp_set_num_threads(count);
 }
 
 void parallel_for(int64_t count, int64_t grain, const std::function<void(int64_t, int64_t)>& body) {
   if (count <= 0) return;
-  grain = std::max<int64_t>(grain, 1);
-  const int64_t parts = std::min<int64_t>(threads(), (count + grain - 1) / grain);
+  const int64_t parts = std::min<int64_t>(threads(), count / std::max<int64_t>(grain, 1));
   if (parts <= 1 || omp_in_parallel()) {
     body(0, count);
     return;
@@ -45,8 +55,11 @@ void restart_with_bounded_spinning(char** argv) {
   if (std::getenv("OMP_WAIT_POLICY") || std::getenv("GOMP_SPINCOUNT")) return;
   // About 50 us: enough to bridge the gap between two parallel regions of a training step.
   setenv("GOMP_SPINCOUNT", "20000", 0);
-  execv("/proc/self/exe", argv);
-  // Where /proc is missing the program goes on, only less polite.
+  // The path rather than /proc/self/exe itself: the process should keep its name.
+  std::error_code error;
+  const auto program = std::filesystem::read_symlink("/proc/self/exe", error);
+  if (!error) execv(program.c_str(), argv);
+  // Where that fails (no /proc) the program goes on, only less polite.
 }
 
 }  // namespace quanta

@@ -7,19 +7,6 @@
 namespace quanta {
 namespace {
 
-std::array<uint32_t, 4> philox(uint64_t key, uint64_t stream, uint64_t block) {
-  std::array<uint32_t, 4> c{uint32_t(block), uint32_t(block >> 32), uint32_t(stream), uint32_t(stream >> 32)};
-  uint32_t k0 = uint32_t(key), k1 = uint32_t(key >> 32);
-  for (int round = 0; round < 10; ++round) {
-    const uint64_t p0 = uint64_t{0xD2511F53} * c[0];
-    const uint64_t p1 = uint64_t{0xCD9E8D57} * c[2];
-    c = {uint32_t(p1 >> 32) ^ c[1] ^ k0, uint32_t(p1), uint32_t(p0 >> 32) ^ c[3] ^ k1, uint32_t(p0)};
-    k0 += 0x9E3779B9;
-    k1 += 0xBB67AE85;
-  }
-  return c;
-}
-
 uint64_t mix(uint64_t x) {  // splitmix64's finalizer
   x += 0x9E3779B97F4A7C15;
   x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9;
@@ -27,9 +14,28 @@ uint64_t mix(uint64_t x) {  // splitmix64's finalizer
   return x ^ (x >> 31);
 }
 
+std::array<uint32_t, 4> block_of(uint64_t key, uint64_t stream, uint64_t block) {
+  return philox4x32({uint32_t(block), uint32_t(block >> 32), uint32_t(stream), uint32_t(stream >> 32)},
+                    {uint32_t(key), uint32_t(key >> 32)});
+}
+
 }  // namespace
 
-Random Random::split(uint64_t index) const { return Random(key_, mix(stream_ ^ mix(index))); }
+std::array<uint32_t, 4> philox4x32(std::array<uint32_t, 4> counter, std::array<uint32_t, 2> key) {
+  for (int round = 0; round < 10; ++round) {
+    const uint64_t p0 = uint64_t{0xD2511F53} * counter[0];
+    const uint64_t p1 = uint64_t{0xCD9E8D57} * counter[2];
+    counter = {uint32_t(p1 >> 32) ^ counter[1] ^ key[0], uint32_t(p1), uint32_t(p0 >> 32) ^ counter[3] ^ key[1],
+               uint32_t(p0)};
+    key[0] += 0x9E3779B9;
+    key[1] += 0xBB67AE85;
+  }
+  return counter;
+}
+
+Random Random::split(uint64_t index) const {
+  return Random(key_, mix(stream_ ^ mix(index)));
+}
 
 Random Random::split(std::string_view name) const {
   uint64_t hash = 0xCBF29CE484222325;  // FNV-1a
@@ -38,13 +44,13 @@ Random Random::split(std::string_view name) const {
 }
 
 uint32_t Random::operator()() {
-  if (counter_ % 4 == 0) block_ = philox(key_, stream_, counter_ / 4);
+  if (counter_ % 4 == 0) block_ = block_of(key_, stream_, counter_ / 4);
   return block_[counter_++ % 4];
 }
 
 void Random::seek(uint64_t position) {
   counter_ = position;
-  if (counter_ % 4) block_ = philox(key_, stream_, counter_ / 4);
+  if (counter_ % 4) block_ = block_of(key_, stream_, counter_ / 4);
 }
 
 uint64_t Random::bits64() {
@@ -52,8 +58,12 @@ uint64_t Random::bits64() {
   return high << 32 | (*this)();
 }
 
-double Random::uniform() { return double(bits64() >> 11) * 0x1p-53; }
-double Random::uniform(double low, double high) { return low + (high - low) * uniform(); }
+double Random::uniform() {
+  return double(bits64() >> 11) * 0x1p-53;
+}
+double Random::uniform(double low, double high) {
+  return low + (high - low) * uniform();
+}
 
 double Random::normal() {
   // Box-Muller; the second number is thrown away so that the position in the stream says everything.

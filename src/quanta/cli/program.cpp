@@ -1,0 +1,80 @@
+#include "quanta/cli/program.h"
+
+#include <fmt/format.h>
+#include <sched.h>
+#include <torch/torch.h>
+
+#include <cstdio>
+#include <string>
+
+#include "quanta/cli/command.h"
+#include "quanta/core/error.h"
+#include "quanta/core/parallel.h"
+#include "quanta/train/trainer.h"
+
+#ifndef QUANTA_VERSION
+#define QUANTA_VERSION "unknown"
+#endif
+
+namespace quanta::cli {
+namespace {
+
+int report_error(std::string message, int status) {
+  // One line: LibTorch appends a backtrace.
+  message.erase(std::min(message.find('\n'), message.size()));
+  fmt::print(stderr, "quanta: error: {}\n", message);
+  return status;
+}
+
+}  // namespace
+
+void print(const std::string& text) {
+  require(std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0,
+          "cannot write to standard output");
+}
+
+void print_json(const nlohmann::ordered_json& json) { print(json.dump(2) + "\n"); }
+
+void add_threads_option(CLI::App& command) {
+  command
+      .add_option_function<int>("--threads", [](int count) { use_threads(count); },
+                                "Threads (default: OMP_NUM_THREADS, or all cores this process may use)")
+      ->check(CLI::Range(1, 4096))
+      ->type_name("N");
+}
+
+int program(int argc, const char* const* argv) {
+  CLI::App app("Quantum and quantized neural networks: train, compress, run", "quanta");
+  app.set_version_flag("--version", "quanta " QUANTA_VERSION);
+  app.require_subcommand(1);
+  app.footer("quanta COMMAND --help tells more. Exit status: 0 done, 1 failed, 2 wrong usage, 3 a check did not hold,\n"
+             "130 interrupted (after saving).");
+  app.get_formatter()->column_width(34);
+  int status = kDone;
+  add_list(app, status);
+  add_run(app, status);
+  add_data(app, status);
+  add_draw(app, status);
+  add_bench(app, status);
+  add_doctor(app, status);
+  try {
+    use_threads(threads());  // LibTorch's own default ignores the cores this process is bound to
+    app.parse(argc, argv);
+    return status;
+  } catch (const CLI::Success& help) {  // --help, --version
+    return app.exit(help);
+  } catch (const CLI::ParseError& error) {
+    std::string message = error.what();
+    return report_error(fmt::format("{} (quanta --help)", message), kWrongUsage);
+  } catch (const UsageError& error) {
+    return report_error(error.what(), kWrongUsage);
+  } catch (const c10::Error& error) {
+    return report_error(error.what_without_backtrace(), kFailed);
+  } catch (const std::bad_alloc&) {
+    return report_error("out of memory", kFailed);
+  } catch (const std::exception& error) {
+    return report_error(error.what(), kFailed);
+  }
+}
+
+}  // namespace quanta::cli
