@@ -35,6 +35,7 @@ function(_quanta_target target torch)
   target_link_libraries(${target} PRIVATE quanta_options)
   if(torch)
     target_precompile_headers(${target} REUSE_FROM quanta_pch)
+    target_compile_options(${target} PRIVATE -fPIC)  # a program's -fPIE would not fit the header
   endif()
 endfunction()
 

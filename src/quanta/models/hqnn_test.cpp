@@ -80,9 +80,10 @@ TEST(Hqnn, GradientReachesEveryParameter) {
   const auto images = torch::rand({8, 1, 28, 28});
   const auto check = [&](ImageClassifier& model) {
     torch::nn::functional::cross_entropy(model.forward(images), torch::arange(8)).backward();
-    for (const auto& p : model.named_parameters())
-      if (!p.key().ends_with("bias"))  // batch normalization takes away what a bias before it does
-        EXPECT_GT(p.value().grad().abs().sum().item<double>(), 0) << model.name() << " " << p.key();
+    for (const auto& p : model.named_parameters()) {
+      if (p.key().ends_with("bias")) continue;  // batch normalization takes away what a bias before it does
+      EXPECT_GT(p.value().grad().abs().sum().item<double>(), 0) << model.name() << " " << p.key();
+    }
   };
   check(*HqnnParallel(HqnnParallelOptions{.post_bn = false}));
   check(*HqnnQuanv());

@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <limits>
 
 HWY_BEFORE_NAMESPACE();
 namespace quanta::simulate::HWY_NAMESPACE {
@@ -84,10 +85,46 @@ HWY_INLINE V<T> im_conj(const C<T>& a, const C<T>& b) {  // Im(conj(a) b)
   return hn::NegMulAdd(a.im, b.re, hn::Mul(a.re, b.im));
 }
 
+/// {cos, sin}: reduction to [-pi/4, pi/4] by pi/2 in three parts, then the polynomials of the Cephes library.
 template <class T>
-HWY_INLINE C<T> sine_cosine(V<T> angle) {  // {cos, sin}
+HWY_INLINE C<T> sine_cosine(V<T> angle) {
   const Tag<T> d;
-  return {hn::Cos(d, angle), hn::Sin(d, angle)};
+  const hn::RebindToSigned<Tag<T>> di;
+  constexpr bool kSingle = sizeof(T) == 4;
+  const V<T> turns = hn::Round(hn::Mul(angle, set<T>(T(0.63661977236758134308))));
+  V<T> r = hn::NegMulAdd(turns, set<T>(kSingle ? T(1.5703125) : T(1.57079625129699707031)), angle);
+  r = hn::NegMulAdd(turns, set<T>(kSingle ? T(4.837512969970703125e-4) : T(7.54978941586159635335e-08)), r);
+  r = hn::NegMulAdd(turns, set<T>(kSingle ? T(7.54978995489188216e-8) : T(5.39030285815811905290e-15)), r);
+  const V<T> z = hn::Mul(r, r);
+  V<T> s, c;
+  if constexpr (kSingle) {
+    s = hn::MulAdd(set<T>(T(-1.9515295891E-4)), z, set<T>(T(8.3321608736E-3)));
+    s = hn::MulAdd(s, z, set<T>(T(-1.6666654611E-1)));
+    c = hn::MulAdd(set<T>(T(2.443315711809948E-5)), z, set<T>(T(-1.388731625493765E-3)));
+    c = hn::MulAdd(c, z, set<T>(T(4.166664568298827E-2)));
+  } else {
+    s = hn::MulAdd(set<T>(T(1.58962301576546568060E-10)), z, set<T>(T(-2.50507477628578072866E-8)));
+    s = hn::MulAdd(s, z, set<T>(T(2.75573136213857245213E-6)));
+    s = hn::MulAdd(s, z, set<T>(T(-1.98412698295895385996E-4)));
+    s = hn::MulAdd(s, z, set<T>(T(8.33333333332211858878E-3)));
+    s = hn::MulAdd(s, z, set<T>(T(-1.66666666666666307295E-1)));
+    c = hn::MulAdd(set<T>(T(-1.13585365213876817300E-11)), z, set<T>(T(2.08757008419747316778E-9)));
+    c = hn::MulAdd(c, z, set<T>(T(-2.75573141792967388112E-7)));
+    c = hn::MulAdd(c, z, set<T>(T(2.48015872888517045348E-5)));
+    c = hn::MulAdd(c, z, set<T>(T(-1.38888888888730564116E-3)));
+    c = hn::MulAdd(c, z, set<T>(T(4.16666666666665929218E-2)));
+  }
+  s = hn::MulAdd(hn::Mul(s, z), r, r);
+  c = hn::MulAdd(hn::Mul(c, z), z, hn::NegMulAdd(set<T>(T(0.5)), z, set<T>(1)));
+  const auto quadrant = hn::ConvertTo(di, turns);
+  const auto swap = hn::RebindMask(d, hn::TestBit(quadrant, hn::Set(di, 1)));
+  using Signed = hn::TFromD<decltype(di)>;
+  constexpr int kSignShift = sizeof(T) * 8 - 2;  // bit 1 becomes the sign
+  const auto sign_bit = hn::Set(di, Signed(std::numeric_limits<Signed>::min()));
+  const auto sine_sign = hn::And(hn::ShiftLeft<kSignShift>(quadrant), sign_bit);
+  const auto cosine_sign = hn::And(hn::ShiftLeft<kSignShift>(hn::Add(quadrant, hn::Set(di, 1))), sign_bit);
+  return {hn::Xor(hn::IfThenElse(swap, s, c), hn::BitCast(d, cosine_sign)),
+          hn::Xor(hn::IfThenElse(swap, c, s), hn::BitCast(d, sine_sign))};
 }
 
 // --- Walsh-Hadamard transform over the rows of [2^n] vectors; in place
@@ -126,18 +163,49 @@ void walsh(T* data, int bits) {
   if (bits - level == 1) walsh_pass<1>(data, size, size_t{1} << level);
 }
 
-// Within vectors: the lowest log2(lanes) bits of a [2^n] array of numbers.
+/// The same over a [2^bits] array of numbers, at least a vector long.
 void walsh_of_numbers(double* data, int bits) {
-  const size_t size = size_t{1} << bits;
-  constexpr int kInner = std::bit_width(kLanes<double>) - 1;
-  for (int level = 0; level < std::min(bits, kInner); ++level)
-    for (size_t i = 0; i < size; ++i)
-      if (!(i >> level & 1)) {
-        const double a = data[i], b = data[i | size_t{1} << level];
-        data[i] = a + b;
-        data[i | size_t{1} << level] = a - b;
-      }
+  const Tag<double> d;
+  constexpr size_t L = kLanes<double>;
+  constexpr int kInner = std::bit_width(L) - 1;
+  const hn::RebindToSigned<Tag<double>> di;
+  for (int level = 0; level < std::min(bits, kInner); ++level) {
+    const auto partner = hn::IndicesFromVec(d, hn::Xor(hn::Iota(di, 0), hn::Set(di, int64_t{1} << level)));
+    const auto upper = hn::RebindMask(d, hn::TestBit(hn::Iota(di, 0), hn::Set(di, int64_t{1} << level)));
+    const V<double> sign = hn::IfThenElse(upper, set<double>(-1), set<double>(1));
+    for (size_t i = 0; i < std::max(size_t{1} << bits, L); i += L) {
+      const V<double> x = load(data + i);
+      store<double>(hn::MulAdd(sign, x, hn::TableLookupLanes(x, partner)), data + i);
+    }
+  }
   if (bits > kInner) walsh(data, bits - kInner);
+}
+
+// --- mathematics for the coefficients
+// ---------------------------------------------------------------------------------
+
+void sine_cosine_array(size_t count, const double* angle, double* sine, double* cosine) {
+  for (size_t i = 0; i < count; i += kLanes<double>) {
+    const auto [c, s] = sine_cosine<double>(load(angle + i));
+    store<double>(s, sine + i);
+    store<double>(c, cosine + i);
+  }
+}
+
+void polar_array(size_t count, const double* re, const double* im, double* modulus, double* argument) {
+  const Tag<double> d;
+  const V<double> zero = set<double>(0), one = set<double>(1), pi = set<double>(3.14159265358979323846);
+  for (size_t i = 0; i < count; i += kLanes<double>) {
+    const V<double> x = load(re + i), y = load(im + i);
+    const V<double> r = hn::Sqrt(hn::MulAdd(x, x, hn::Mul(y, y)));
+    // The half-angle form, from the side where nothing cancels.
+    const V<double> sum = hn::Add(r, hn::Abs(x));
+    const V<double> safe = hn::IfThenElse(hn::Eq(sum, zero), one, sum);
+    const V<double> half = hn::Atan(d, hn::Div(y, safe)), angle = hn::Add(half, half);
+    const V<double> other = hn::Sub(hn::CopySign(pi, y), angle);
+    store<double>(r, modulus + i);
+    store<double>(hn::IfThenElse(hn::Lt(x, zero), other, angle), argument + i);
+  }
 }
 
 template <class T>
@@ -146,14 +214,34 @@ void diagonal(int wires, double* spectrum, double scale, T* cosine, T* sine) {
   const size_t size = size_t{1} << wires;
   constexpr size_t L = kLanes<double>;
   const V<double> factor = set<double>(scale);
-  HWY_ALIGN double buffer[2 * L];
+  const hn::Rebind<T, Tag<double>> dt;
   for (size_t p = 0; p < size; p += L) {
-    const C<double> phase = sine_cosine<double>(load(spectrum + p));
-    store<double>(hn::Mul(phase.re, factor), buffer);
-    store<double>(hn::Mul(phase.im, factor), buffer + L);
-    for (size_t i = 0; i < std::min(L, size - p); ++i) {
-      cosine[p + i] = T(buffer[i]);
-      sine[p + i] = T(buffer[L + i]);
+    auto [c, s] = sine_cosine<double>(load(spectrum + p));
+    c = hn::Mul(c, factor);
+    s = hn::Mul(s, factor);
+    if constexpr (sizeof(T) == sizeof(double)) {
+      store<double>(c, cosine + p);
+      store<double>(s, sine + p);
+    } else {
+      hn::StoreU(hn::DemoteTo(dt, c), dt, cosine + p);
+      hn::StoreU(hn::DemoteTo(dt, s), dt, sine + p);
+    }
+  }
+}
+
+template <class T>
+void sum_lanes(size_t rows, const T* lanes, double* sums) {
+  const Tag<T> d;
+  const Tag<double> dd;
+  constexpr size_t L = kLanes<T>;
+  for (size_t i = 0; i < rows; ++i, lanes += L) {
+    if constexpr (sizeof(T) == sizeof(double)) {
+      sums[i] = hn::GetLane(hn::SumOfLanes(d, load(lanes)));
+    } else {
+      const hn::Rebind<T, Tag<double>> half;
+      V<double> sum = hn::PromoteTo(dd, hn::LoadU(half, lanes));
+      if constexpr (L > 1) sum = hn::Add(sum, hn::PromoteTo(dd, hn::LoadU(half, lanes + L / 2)));
+      sums[i] = hn::GetLane(hn::SumOfLanes(dd, sum));
     }
   }
 }
@@ -202,8 +290,8 @@ void add_gradient(const Tile<T>& tile, const Angle& angle, V<T> dangle) {
 
 /// Half the angle's cosine and sine of a factor that is not fixed.
 template <class T>
-HWY_INLINE C<T> half_angle(const Tile<T>& tile, const Factor& factor, const FactorValue<T>& value) {
-  if (!factor.angle.has_input()) return {set<T>(value.cosine), set<T>(value.sine)};
+HWY_INLINE C<T> half_angle(const Tile<T>& tile, const Factor& factor, const typename Values<T>::FactorValue& value) {
+  if (!factor.angle.has_input()) return {set<T>(T(value.cosine)), set<T>(T(value.sine))};
   return sine_cosine<T>(hn::Mul(angle_value(tile, factor.angle), set<T>(T(0.5))));
 }
 
@@ -211,14 +299,14 @@ HWY_INLINE C<T> half_angle(const Tile<T>& tile, const Factor& factor, const Fact
 template <class T>
 void chain_column(const Tile<T>& tile, int id, C<T>& a, C<T>& b) {
   const Chain& chain = tile.program->chains[id];
-  const auto& values = tile.values->factors[id];
+  const auto* values = tile.values->factors.data() + tile.values->first_factor[id];
   a = {set<T>(1), set<T>(0)};
   b = {set<T>(0), set<T>(0)};
   for (size_t f = 0; f < chain.factors.size(); ++f) {
     const Factor& factor = chain.factors[f];
     if (factor.axis == 0) {
-      const C<T> ua{set<T>(values[f].cosine), set<T>(values[f].sine)};
-      const C<T> ub{set<T>(values[f].cosine_b), set<T>(values[f].sine_b)};
+      const C<T> ua{set<T>(T(values[f].cosine)), set<T>(T(values[f].sine))};
+      const C<T> ub{set<T>(T(values[f].cosine_b)), set<T>(T(values[f].sine_b))};
       const C<T> next = sub(mul(ua, a), mul_conj(ub, b));
       b = add(mul(ub, a), mul_conj(ua, b));
       a = next;
@@ -245,18 +333,14 @@ void chain_column(const Tile<T>& tile, int id, C<T>& a, C<T>& b) {
 template <class T>
 void chain_gradient(const Tile<T>& tile, int id, V<T> x, V<T> y, V<T> z) {
   const Chain& chain = tile.program->chains[id];
-  const auto& values = tile.values->factors[id];
+  const auto* values = tile.values->factors.data() + tile.values->first_factor[id];
   const V<T> two = set<T>(2), one = set<T>(1);
   for (size_t f = chain.factors.size(); f-- > 0;) {
     const Factor& factor = chain.factors[f];
     if (factor.axis == 0) {
-      // sigma_j -> U sigma_j U^dagger = sum_i R_ij sigma_i behind the gate; the rows of R from (a, b).
-      const T ar = values[f].cosine, ai = values[f].sine, br = values[f].cosine_b, bi = values[f].sine_b;
-      const T rx[3] = {ar * ar - ai * ai - br * br + bi * bi, 2 * (ar * ai - br * bi), 2 * (ar * br + ai * bi)};
-      const T ry[3] = {-2 * (ar * ai + br * bi), ar * ar - ai * ai + br * br - bi * bi, -2 * (ai * br - ar * bi)};
-      const T rz[3] = {-2 * (ar * br - ai * bi), -2 * (ar * bi + ai * br), ar * ar + ai * ai - br * br - bi * bi};
+      const auto r = axes(values[f].cosine, values[f].sine, values[f].cosine_b, values[f].sine_b);
       const auto column = [&](int j) {
-        return hn::MulAdd(set<T>(rx[j]), x, hn::MulAdd(set<T>(ry[j]), y, hn::Mul(set<T>(rz[j]), z)));
+        return hn::MulAdd(set<T>(T(r[0][j])), x, hn::MulAdd(set<T>(T(r[1][j])), y, hn::Mul(set<T>(T(r[2][j])), z)));
       };
       const V<T> nx = column(0), ny = column(1), nz = column(2);
       x = nx, y = ny, z = nz;
@@ -434,10 +518,10 @@ HWY_INLINE void rotate(T* HWY_RESTRICT psi, uint32_t base, const uint32_t* corne
 }
 
 template <int kCount, bool kDiagonal, class T>
-HWY_NOINLINE void rotate_group(T* psi, uint32_t base, const Group& group, const T* tangents, const T* cosine,
-                               const T* sine) {
+HWY_NOINLINE void rotate_group(T* psi, uint32_t base, const Block& block, const Group& group, const T* tangents,
+                               const T* cosine, const T* sine) {
   V<T> tangent[kCount];
-  for (int i = 0; i < kCount; ++i) tangent[i] = set<T>(tangents[group.first + i]);
+  for (int i = 0; i < kCount; ++i) tangent[i] = set<T>(tangents[block.rotations[group.first + i]]);
   const uint32_t* corners = group.corners.data();
   for (const uint32_t offset : group.offsets)
     rotate<kCount, kDiagonal>(psi, base ^ offset, corners, tangent, cosine, sine);
@@ -445,27 +529,19 @@ HWY_NOINLINE void rotate_group(T* psi, uint32_t base, const Group& group, const 
 
 template <class T>
 void rotate_layer(const Tile<T>& tile, const LayerTables& tables, const LayerValues<T>& values) {
-  for (size_t b = 0; b < tables.blocks.size(); ++b) {
-    const Block& block = tables.blocks[b];
-    const T* tangents = values.tangent.data() + block.first;
-    const T* cosine = values.cosine.data();
-    const T* sine = values.sine.data();
-    for (const uint32_t block_base : block.bases) {
-      const uint32_t base = block_base ^ values.block_origin[b];
-      bool first = b == 0;
-      for (const Group& group : block.forward) {
-        if (first) {
-          if (group.count == 3) rotate_group<3, true>(tile.psi, base, group, tangents, cosine, sine);
-          if (group.count == 2) rotate_group<2, true>(tile.psi, base, group, tangents, cosine, sine);
-          if (group.count == 1) rotate_group<1, true>(tile.psi, base, group, tangents, cosine, sine);
-        } else {
-          if (group.count == 3) rotate_group<3, false>(tile.psi, base, group, tangents, cosine, sine);
-          if (group.count == 2) rotate_group<2, false>(tile.psi, base, group, tangents, cosine, sine);
-          if (group.count == 1) rotate_group<1, false>(tile.psi, base, group, tangents, cosine, sine);
-        }
-        first = false;
+  for (size_t b = 0; b < tables.forward.size(); ++b) {
+    const Block& block = tables.forward[b];
+    for (const uint32_t base : block.bases)
+      for (const Group& group : block.groups) {
+        const bool first = b == 0 && &group == block.groups.data();
+        const auto run = [&](auto rotate) {
+          rotate(tile.psi, base ^ values.forward_origin[b], block, group, values.tangent.data(), values.cosine.data(),
+                 values.sine.data());
+        };
+        if (group.count == 3) run(first ? rotate_group<3, true, T> : rotate_group<3, false, T>);
+        if (group.count == 2) run(first ? rotate_group<2, true, T> : rotate_group<2, false, T>);
+        if (group.count == 1) run(first ? rotate_group<1, true, T> : rotate_group<1, false, T>);
       }
-    }
   }
 }
 
@@ -473,15 +549,15 @@ void rotate_layer(const Tile<T>& tile, const LayerTables& tables, const LayerVal
 /// rotations on both states. kFirst: also writes Im(conj(lambda) psi) of each amplitude to `density`. kDiagonal: also
 /// undoes the diagonal.
 template <int kCount, bool kFirst, bool kDiagonal, class T>
-HWY_NOINLINE void undo_group(T* HWY_RESTRICT psi, T* HWY_RESTRICT lambda, uint32_t base, const Group& group,
-                             const T* tangents, const T* HWY_RESTRICT cosine, const T* HWY_RESTRICT sine,
-                             T* HWY_RESTRICT density, T* HWY_RESTRICT xy) {
+HWY_NOINLINE void undo_group(T* HWY_RESTRICT psi, T* HWY_RESTRICT lambda, uint32_t base, const Block& block,
+                             const Group& group, const T* tangents, const T* HWY_RESTRICT cosine,
+                             const T* HWY_RESTRICT sine, T* HWY_RESTRICT density, T* HWY_RESTRICT xy) {
   constexpr int kPoints = 1 << kCount;
   constexpr size_t L = kLanes<T>;
   V<T> tangent[kCount], sum_x[kCount], sum_y[kCount];
 #pragma GCC unroll 2
   for (int i = 0; i < kCount; ++i) {
-    tangent[i] = set<T>(tangents[group.first + i]);
+    tangent[i] = set<T>(tangents[block.rotations[group.first + i]]);
     sum_x[i] = load(xy + (group.first + i) * 3 * L);
     sum_y[i] = load(xy + ((group.first + i) * 3 + 1) * L);
   }
@@ -568,34 +644,32 @@ void rotate_layer_backward(const Tile<T>& tile, const Layer& layer, const LayerT
                            const LayerValues<T>& values, bool undo_diagonal) {
   constexpr size_t L = kLanes<T>;
   HWY_ALIGN T density[64 * L];
-  for (size_t b = tables.blocks.size(); b-- > 0;) {
-    const Block& block = tables.blocks[b];
-    const T* tangents = values.tangent.data() + block.first;
+  for (size_t b = tables.backward.size(); b-- > 0;) {
+    const Block& block = tables.backward[b];
+    const T* tangents = values.tangent.data();
+    const int count = int(block.rotations.size());
     HWY_ALIGN T sums[6 * 3 * L] = {};
     for (const uint32_t block_base : block.bases) {
-      const uint32_t base = block_base ^ values.block_origin[b];
-      for (size_t g = 0; g < block.backward.size(); ++g) {
-        const Group& group = block.backward[g];
-        const bool first = g == 0, last = undo_diagonal && b == 0 && g + 1 == block.backward.size();
+      const uint32_t base = block_base ^ values.backward_origin[b];
+      for (size_t g = 0; g < block.groups.size(); ++g) {
+        const Group& group = block.groups[g];
+        const bool first = g == 0, last = undo_diagonal && b == 0 && g + 1 == block.groups.size();
         const auto run = [&](auto undo) {
-          undo(tile.psi, tile.lambda, base, group, tangents, values.cosine.data(), values.sine.data(), density, sums);
+          undo(tile.psi, tile.lambda, base, block, group, tangents, values.cosine.data(), values.sine.data(), density,
+               sums);
         };
         if (group.count == 2) {
-          if (first && last) run(undo_group<2, true, true, T>);
-          if (first && !last) run(undo_group<2, true, false, T>);
-          if (!first && last) run(undo_group<2, false, true, T>);
-          if (!first && !last) run(undo_group<2, false, false, T>);
+          run(first ? (last ? undo_group<2, true, true, T> : undo_group<2, true, false, T>)
+                    : (last ? undo_group<2, false, true, T> : undo_group<2, false, false, T>));
         } else {
-          if (first && last) run(undo_group<1, true, true, T>);
-          if (first && !last) run(undo_group<1, true, false, T>);
-          if (!first && last) run(undo_group<1, false, true, T>);
-          if (!first && !last) run(undo_group<1, false, false, T>);
+          run(first ? (last ? undo_group<1, true, true, T> : undo_group<1, true, false, T>)
+                    : (last ? undo_group<1, false, true, T> : undo_group<1, false, false, T>));
         }
-        if (first) fold(density, block.count, sums);
+        if (first) fold(density, count, sums);
       }
     }
-    for (int i = 0; i < block.count; ++i) {
-      const int op = block.first + i;
+    for (int i = 0; i < count; ++i) {
+      const int op = block.rotations[i];
       const int slot = tile.tables->overlap_slot[layer.rotations[op].chain];
       if (slot < 0) continue;
       for (int axis = 0; axis < 3; ++axis) {
@@ -858,8 +932,17 @@ void backward(const Tile<T>& tile) {
 
 template <class T>
 Kernels<T> make() {
-  return {kLanes<T>,  kForwardGroup, kBackwardGroup, hwy::TargetName(HWY_TARGET),
-          forward<T>, measure<T>,    backward<T>,    diagonal<T>};
+  Kernels<T> kernels{};
+  kernels.lanes = kLanes<T>;
+  kernels.forward_group = kForwardGroup;
+  kernels.backward_group = kBackwardGroup;
+  kernels.target = hwy::TargetName(HWY_TARGET);
+  kernels.forward = forward<T>;
+  kernels.measure = measure<T>;
+  kernels.backward = backward<T>;
+  kernels.sum_lanes = sum_lanes<T>;
+  kernels.math = {sine_cosine_array, polar_array, diagonal<T>};
+  return kernels;
 }
 Kernels<float> make_float() {
   return make<float>();

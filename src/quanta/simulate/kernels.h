@@ -35,7 +35,9 @@ struct Kernels {
   void (*forward)(const Tile<T>&);   // fills psi
   void (*measure)(const Tile<T>&);   // psi -> expectations
   void (*backward)(const Tile<T>&);  // psi, upstream -> dinputs, dweights, overlaps; psi and lambda are lost
-  DiagonalFunction<T> diagonal;
+  /// sums[i] = sum of row i.
+  void (*sum_lanes)(size_t rows, const T* lanes, double* sums);
+  CoefficientMath<T> math;
 };
 
 template <class T>

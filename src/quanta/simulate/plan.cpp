@@ -4,6 +4,8 @@
 #include <bit>
 #include <cmath>
 #include <numbers>
+#include <numeric>
+#include <span>
 
 namespace quanta::simulate {
 namespace {
@@ -38,6 +40,40 @@ std::vector<Group> groups(const std::vector<Rotation>& block, int largest) {
   return result;
 }
 
+// 2^8 amplitudes of 16 floats are 32 KiB; backward, there are two states.
+constexpr int kForwardBlock = 8, kBackwardBlock = 6;
+
+/// Shares the rotations out among blocks. The cache finds its lines by the lowest bits of an address: a block whose
+/// flips span few of these bits would push its own amplitudes out, so each block takes flips that add to its span if it
+/// can.
+std::vector<Block> blocks(int wires, const std::vector<Rotation>& rotations, int largest, int largest_group) {
+  constexpr uint64_t kLowBits = 31;
+  const int count = int(rotations.size()), parts = (count + largest - 1) / largest;
+  std::vector<Block> result(parts);
+  std::vector<std::vector<uint64_t>> span(parts, {0});
+  std::vector<int> remaining(count);
+  std::iota(remaining.begin(), remaining.end(), 0);
+  for (int b = 0; !remaining.empty(); b = (b + 1) % parts) {
+    const auto low = [&](int i) { return rotations[i].flip & kLowBits; };
+    auto pick = std::find_if(remaining.begin(), remaining.end(),
+                             [&](int i) { return std::find(span[b].begin(), span[b].end(), low(i)) == span[b].end(); });
+    if (pick == remaining.end()) {
+      pick = remaining.begin();
+    } else {
+      for (size_t i = 0, size = span[b].size(); i < size; ++i) span[b].push_back(span[b][i] ^ low(*pick));
+    }
+    result[b].rotations.push_back(*pick);
+    remaining.erase(pick);
+  }
+  for (Block& block : result) {
+    std::vector<Rotation> members;
+    for (const int i : block.rotations) members.push_back(rotations[i]);
+    block.bases = subspace(wires, members);
+    block.groups = groups(members, largest_group);
+  }
+  return result;
+}
+
 }  // namespace
 
 std::vector<uint32_t> subspace(int wires, const std::vector<Rotation>& qubits) {
@@ -53,18 +89,8 @@ Tables::Tables(const Program& program, int forward_group, int backward_group)
     : overlap_slot(program.chains.size(), -1), runs_as_rotation(program.chains.size()) {
   for (const Layer& layer : program.layers) {
     LayerTables& tables = layers.emplace_back();
-    const int rotations = int(layer.rotations.size()), blocks = (rotations + 5) / 6;
-    for (int b = 0; b < blocks; ++b) {
-      Block block;
-      block.first = rotations * b / blocks;
-      block.count = rotations * (b + 1) / blocks - block.first;
-      const std::vector<Rotation> members(layer.rotations.begin() + block.first,
-                                          layer.rotations.begin() + block.first + block.count);
-      block.bases = subspace(program.wires, members);
-      block.forward = groups(members, forward_group);
-      block.backward = groups(members, backward_group);
-      tables.blocks.push_back(std::move(block));
-    }
+    tables.forward = blocks(program.wires, layer.rotations, kForwardBlock, forward_group);
+    tables.backward = blocks(program.wires, layer.rotations, kBackwardBlock, backward_group);
     for (const Rotation& rotation : layer.rotations) {
       runs_as_rotation[rotation.chain] = true;
       if (program.chains[rotation.chain].trainable) overlap_slot[rotation.chain] = overlap_slots++;
@@ -81,30 +107,70 @@ Tables::Tables(const Program& program, int forward_group, int backward_group)
 }
 
 template <class T>
-void Values<T>::update(const Program& program, const Tables& tables, const T* weights, DiagonalFunction<T> diagonal) {
-  const std::vector<double> wide(weights, weights + program.weights);
-  const auto angle_of = [&](const Angle& angle) { return angle.value(wide.data(), nullptr); };
-
+void Values<T>::update(const Program& program, const Tables& tables, const T* weights, const CoefficientMath<T>& math) {
+  const auto angle_of = [&](const Angle& angle) {
+    double value = angle.constant;
+    if (angle.offset >= 0) value += double(weights[angle.offset]);
+    if (angle.scale != 0) value += angle.scale * (angle.weight >= 0 ? double(weights[angle.weight]) : 1);
+    return value;
+  };
+  const size_t chains = program.chains.size();
   layers.resize(program.layers.size());
-  factors.resize(program.chains.size());
-  after_angle.assign(program.chains.size(), 0);
   flipped = 0;
   global_phase = 0;
-  for (size_t c = 0; c < program.chains.size(); ++c) {
-    factors[c].clear();
-    if (tables.runs_as_rotation[c]) continue;
-    for (const Factor& factor : program.chains[c].factors) {
-      FactorValue<T> value{};
-      if (factor.axis == 0) {
-        value = {T(factor.fixed.a.real()), T(factor.fixed.a.imag()), T(factor.fixed.b.real()),
-                 T(factor.fixed.b.imag())};
-      } else if (!factor.angle.has_input()) {
-        const double half = angle_of(factor.angle) / 2;
-        value = {T(std::cos(half)), T(std::sin(half)), 0, 0};
-      }
-      factors[c].push_back(value);
+
+  // All factors that depend on weights only.
+  if (first_factor.empty()) {
+    size_t count = 0;
+    for (const Chain& chain : program.chains) {
+      first_factor.push_back(count);
+      count += chain.factors.size();
     }
+    factors.resize(count);
+    for (AlignedVector<double>* v : {&angle_, &sine_, &cosine_}) v->resize((count + 7) / 8 * 8);
+    for (AlignedVector<double>* v : {&before_, &after_, &after_sine_, &after_cosine_, &a_re_, &a_im_, &b_re_, &b_im_,
+                                     &a_abs_, &a_arg_, &b_abs_, &b_arg_})
+      v->resize((chains + 7) / 8 * 8);
   }
+  size_t f = 0;
+  for (const Chain& chain : program.chains)
+    for (const Factor& factor : chain.factors)
+      angle_[f++] = factor.axis && !factor.angle.has_input() ? angle_of(factor.angle) / 2 : 0;
+  math.sine_cosine(f, angle_.data(), sine_.data(), cosine_.data());
+  f = 0;
+  for (size_t c = 0; c < chains; ++c) {
+    Su2 u;
+    for (const Factor& factor : program.chains[c].factors) {
+      const double cosine = cosine_[f], sine = sine_[f];
+      if (factor.axis == 0) {
+        const auto& [a, b] = factor.fixed;
+        factors[f] = {a.real(), a.imag(), b.real(), b.imag()};
+      } else {
+        factors[f] = {cosine, sine, 0, 0};
+      }
+      ++f;
+      if (!tables.runs_as_rotation[c]) continue;
+      switch (factor.axis) {
+        case 0:
+          u = factor.fixed * u;
+          break;
+        case 'X':
+          u = {{cosine * u.a.real() + sine * u.b.imag(), cosine * u.a.imag() - sine * u.b.real()},
+               {cosine * u.b.real() + sine * u.a.imag(), cosine * u.b.imag() - sine * u.a.real()}};
+          break;
+        case 'Y':
+          u = {cosine * u.a - sine * u.b, cosine * u.b + sine * u.a};
+          break;
+        default:
+          u = {{cosine * u.a.real() + sine * u.a.imag(), cosine * u.a.imag() - sine * u.a.real()},
+               {cosine * u.b.real() - sine * u.b.imag(), cosine * u.b.imag() + sine * u.b.real()}};
+      }
+    }
+    a_re_[c] = u.a.real(), a_im_[c] = u.a.imag();
+    b_re_[c] = u.b.real(), b_im_[c] = u.b.imag();
+  }
+  math.polar(chains, a_re_.data(), a_im_.data(), a_abs_.data(), a_arg_.data());
+  math.polar(chains, b_re_.data(), b_im_.data(), b_abs_.data(), b_arg_.data());
 
   for (size_t l = 0; l < program.layers.size(); ++l) {
     const Layer& layer = program.layers[l];
@@ -116,78 +182,78 @@ void Values<T>::update(const Program& program, const Tables& tables, const T* we
 
     // Z-Y-Z of each chain, with |tangent| <= 1: a rotation beyond that is X Z followed by a smaller one, and X is a
     // flip of the frame.
-    std::vector<double> cosines(rotations), before(rotations);
-    std::vector<char> flips(rotations);
+    cosines_.resize(rotations);
+    flips_.resize(rotations);
     out.tangent.resize(rotations);
+    double scale = 1;
     for (size_t i = 0; i < rotations; ++i) {
-      const Chain& chain = program.chains[layer.rotations[i].chain];
-      Su2 u;
-      for (const Factor& factor : chain.factors)
-        u = (factor.axis ? rotation(factor.axis, angle_of(factor.angle)) : factor.fixed) * u;
-      double a = std::abs(u.a), b = std::abs(u.b), after = 0;
-      if (chain.only_y) {
-        a = u.a.real();
-        b = u.b.real();
+      const int c = layer.rotations[i].chain;
+      double a = a_abs_[c], b = b_abs_[c];
+      if (program.chains[c].only_y) {
+        a = a_re_[c];
+        b = b_re_[c];
+        after_[c] = before_[c] = 0;
       } else {
-        const double sum = -2 * std::arg(u.a), difference = 2 * std::arg(u.b);
-        after = (sum + difference) / 2;
-        before[i] = (sum - difference) / 2;
+        after_[c] = b_arg_[c] - a_arg_[c];
+        before_[c] = -b_arg_[c] - a_arg_[c];
       }
-      flips[i] = std::abs(b) > std::abs(a);
-      if (flips[i]) {
+      flips_[i] = std::abs(b) > std::abs(a);
+      if (flips_[i]) {
         out.tangent[i] = T(-a / b);
-        cosines[i] = std::abs(b);
-        before[i] += std::numbers::pi;
+        cosines_[i] = std::abs(b);
+        before_[c] += std::numbers::pi;
         global_phase += b < 0 ? -std::numbers::pi / 2 : std::numbers::pi / 2;
       } else {
         out.tangent[i] = T(b / a);
-        cosines[i] = std::abs(a);
+        cosines_[i] = std::abs(a);
         global_phase += a < 0 ? std::numbers::pi : 0;
       }
-      after_angle[layer.rotations[i].chain] = after;
+      scale *= cosines_[i];
     }
-    double scale = 1;
-    for (const double cosine : cosines) scale *= cosine;
     out.scale = T(scale);
 
     if (rotations || !layer.chain_phases.empty() || !layer.shared_phases.empty()) {
-      const size_t size = size_t{1} << program.wires;
-      spectrum.assign(std::max<size_t>(size, 8), 0);
+      const size_t size = std::max<size_t>(size_t{1} << program.wires, 8);
+      spectrum_.assign(size, 0);
       const auto add = [&](uint64_t mask, bool minus, double angle) {
-        spectrum[mask] += minus ? angle / 2 : -angle / 2;
+        spectrum_[mask] += minus ? angle / 2 : -angle / 2;
       };
-      size_t next = 0;  // "before" phases are in the rotations' order
       for (const ChainPhase& phase : layer.chain_phases)
-        add(phase.mask, inverted(phase.mask, phase.inverted), phase.after ? after_angle[phase.chain] : before[next++]);
+        add(phase.mask, inverted(phase.mask, phase.inverted), phase.after ? after_[phase.chain] : before_[phase.chain]);
       for (const PhaseGate& gate : layer.shared_phases) {
         const double angle = angle_of(gate.angle);
         for (const auto& [mask, coefficient] : gate.spectrum) add(mask, inverted(mask, false), coefficient * angle);
       }
       out.cosine.resize(size);
       out.sine.resize(size);
-      diagonal(program.wires, spectrum.data(), scale, out.cosine.data(), out.sine.data());
+      math.diagonal(program.wires, spectrum_.data(), scale, out.cosine.data(), out.sine.data());
     }
 
-    out.block_origin.assign(table.blocks.size(), 0);
+    // Addresses start where all qubits of a block are 0.
+    const auto origins = [&](const std::vector<Block>& blocks, std::vector<uint32_t>& origin) {
+      origin.assign(blocks.size(), 0);
+      for (size_t b = 0; b < blocks.size(); ++b)
+        for (const int i : blocks[b].rotations)
+          if (inverted(layer.rotations[i].parity, layer.rotations[i].inverted) != bool(flips_[i]))
+            origin[b] ^= uint32_t(layer.rotations[i].flip);
+    };
+    origins(table.forward, out.forward_origin);
+    origins(table.backward, out.backward_origin);
+    // Undoing a rotation without its cosine leaves both states too large for the overlaps that follow.
     out.xy_norm.resize(rotations);
     out.z_norm.resize(rotations);
     double norm = 1;
-    for (size_t b = table.blocks.size(); b-- > 0;) {
-      const Block& block = table.blocks[b];
-      for (int i = block.first; i < block.first + block.count; ++i) {
-        const Rotation& rotation = layer.rotations[i];
-        if (inverted(rotation.parity, rotation.inverted) != bool(flips[i]))
-          out.block_origin[b] ^= uint32_t(rotation.flip);
-        out.z_norm[i] = T(norm);
-      }
-      for (const Group& group : block.backward) {
-        const int first = block.first + group.first;
-        for (int i = first; i < first + group.count; ++i) out.xy_norm[i] = T(norm);
-        for (int i = first; i < first + group.count; ++i) norm *= cosines[i] * cosines[i];
+    for (size_t b = table.backward.size(); b-- > 0;) {
+      const Block& block = table.backward[b];
+      for (const int i : block.rotations) out.z_norm[i] = T(norm);
+      for (const Group& group : block.groups) {
+        const auto members = std::span(block.rotations).subspan(group.first, group.count);
+        for (const int i : members) out.xy_norm[i] = T(norm);
+        for (const int i : members) norm *= cosines_[i] * cosines_[i];
       }
     }
     for (size_t i = 0; i < rotations; ++i)
-      if (flips[i]) flipped ^= layer.rotations[i].flip;
+      if (flips_[i]) flipped ^= layer.rotations[i].flip;
 
     const auto origin = [&](const Rotation& r) { return inverted(r.parity, r.inverted) ? uint32_t(r.flip) : 0u; };
     out.sample_origin.clear();
@@ -197,6 +263,43 @@ void Values<T>::update(const Program& program, const Tables& tables, const T* we
       uint32_t all = 0;
       for (const Rotation& wire : dense.wires) all ^= origin(wire);
       out.dense_origin.push_back(all);
+    }
+  }
+}
+
+template <class T>
+void Values<T>::add_gradients(const Program& program, const Tables& tables, const double* overlaps, double* dweights,
+                              const CoefficientMath<T>& math) {
+  math.sine_cosine(program.chains.size(), after_.data(), after_sine_.data(), after_cosine_.data());
+  for (size_t c = 0; c < program.chains.size(); ++c) {
+    const int slot = tables.overlap_slot[c];
+    if (slot < 0) continue;
+    double x = overlaps[3 * slot], y = overlaps[3 * slot + 1], z = overlaps[3 * slot + 2];
+    // The overlaps transform as the axes do: before a rotation by t, u is cos t u + sin t v and v is cos t v - sin t u.
+    const auto turn = [](double& u, double& v, double cosine, double sine) {
+      const double before = cosine * u + sine * v;
+      v = cosine * v - sine * u;
+      u = before;
+    };
+    turn(x, y, after_cosine_[c], -after_sine_[c]);
+    const auto& chain = program.chains[c].factors;
+    for (size_t f = chain.size(); f-- > 0;) {
+      const FactorValue& value = factors[first_factor[c] + f];
+      if (chain[f].axis == 0) {
+        const auto r = axes(value.cosine, value.sine, value.cosine_b, value.sine_b);
+        const double nx = r[0][0] * x + r[1][0] * y + r[2][0] * z, ny = r[0][1] * x + r[1][1] * y + r[2][1] * z;
+        z = r[0][2] * x + r[1][2] * y + r[2][2] * z;
+        x = nx, y = ny;
+        continue;
+      }
+      const Angle& angle = chain[f].angle;
+      const double dangle = chain[f].axis == 'X' ? x : chain[f].axis == 'Y' ? y : z;
+      if (angle.offset >= 0) dweights[angle.offset] += dangle;
+      if (angle.scale != 0 && angle.weight >= 0) dweights[angle.weight] += angle.scale * dangle;
+      const double cosine = 1 - 2 * value.sine * value.sine, sine = 2 * value.sine * value.cosine;
+      if (chain[f].axis == 'X') turn(y, z, cosine, sine);
+      if (chain[f].axis == 'Y') turn(z, x, cosine, sine);
+      if (chain[f].axis == 'Z') turn(x, y, cosine, sine);
     }
   }
 }

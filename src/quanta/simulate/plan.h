@@ -22,19 +22,18 @@ struct Group {
   std::vector<uint32_t> offsets;      // XOR offsets of the groups within the block
 };
 
-/// Up to six rotations on 64 amplitudes that stay in the first-level cache.
+/// Rotations on amplitudes that stay in the first-level cache meanwhile.
 struct Block {
-  int first = 0;  // of the layer's rotations
-  int count = 0;
+  std::vector<int> rotations;   // indices into the layer's
   std::vector<uint32_t> bases;  // amplitudes with all qubits of the block 0
-  std::vector<Group> forward, backward;
+  std::vector<Group> groups;
 };
 
 /// Amplitudes on which the given qubits are all 0, ascending.
 std::vector<uint32_t> subspace(int wires, const std::vector<Rotation>& qubits);
 
 struct LayerTables {
-  std::vector<Block> blocks;
+  std::vector<Block> forward, backward;
   std::vector<std::vector<uint32_t>> sample_bases;  // of each sample gate
   std::vector<std::vector<uint32_t>> dense_bases;   // of each dense unitary
   std::vector<std::vector<uint32_t>> dense_corners;
@@ -49,18 +48,12 @@ struct Tables {
   int overlap_slots = 0;
 };
 
-/// A factor of a chain per sample, or of one that makes the initial state, ready to use.
-template <class T>
-struct FactorValue {
-  T cosine, sine;      // of half the angle; fixed matrices: a
-  T cosine_b, sine_b;  // fixed matrices: b
-};
-
 template <class T>
 struct LayerValues {
-  std::vector<T> cosine, sine;          // [2^wires] the diagonal's factor; empty if there is none
-  std::vector<T> tangent;               // of half the angle of each rotation, |tangent| <= 1
-  std::vector<uint32_t> block_origin;   // XOR onto the block's addresses
+  AlignedVector<T> cosine, sine;         // [2^wires] the diagonal's factor; empty if there is none
+  std::vector<T> tangent;                // of half the angle of each rotation, |tangent| <= 1
+  std::vector<uint32_t> forward_origin;  // XOR onto the addresses of each block
+  std::vector<uint32_t> backward_origin;
   std::vector<T> xy_norm, z_norm;       // of each rotation: what the overlaps are to be multiplied with
   T scale = 1;                          // product of the rotations' cosines; contained in cosine and sine
   std::vector<uint32_t> sample_origin;  // XOR onto the addresses of each sample gate
@@ -68,21 +61,42 @@ struct LayerValues {
   uint64_t flipped = 0;  // frame flips in force at the diagonal
 };
 
-/// cosine + i sine = scale * exp(i * Walsh transform of spectrum); spectrum [max(2^wires, 8)], aligned, is lost.
+/// Vectorized mathematics that the coefficients need. Arrays are aligned and may be overrun to a multiple of 8.
 template <class T>
-using DiagonalFunction = void (*)(int wires, double* spectrum, double scale, T* cosine, T* sine);
+struct CoefficientMath {
+  void (*sine_cosine)(size_t count, const double* angle, double* sine, double* cosine);
+  void (*polar)(size_t count, const double* re, const double* im, double* modulus, double* argument);
+  /// cosine + i sine = scale * exp(i * Walsh transform of spectrum); spectrum is lost.
+  void (*diagonal)(int wires, double* spectrum, double scale, T* cosine, T* sine);
+};
 
 /// The coefficients of a call: all that depends on the weights.
 template <class T>
 struct Values {
   std::vector<LayerValues<T>> layers;
-  std::vector<std::vector<FactorValue<T>>> factors;  // [chain][factor] of chains that are not run as rotations
-  uint64_t flipped = 0;                              // frame flips in force at the end
-  double global_phase = 0;                           // taken out by the Z-Y-Z form
-  std::vector<double> after_angle;                   // [chain] z1 of the Z-Y-Z form
-  AlignedVector<double> spectrum;                    // scratch
+  /// Cosine and sine of half the angle of a factor that depends on no input; fixed matrices: (a, b).
+  struct FactorValue {
+    double cosine, sine, cosine_b, sine_b;
+  };
+  std::vector<FactorValue> factors;  // all chains' factors in order
+  std::vector<size_t> first_factor;  // [chain]
+  uint64_t flipped = 0;              // frame flips in force at the end
+  double global_phase = 0;           // taken out by the Z-Y-Z form
 
-  void update(const Program& program, const Tables& tables, const T* weights, DiagonalFunction<T> diagonal);
+  void update(const Program& program, const Tables& tables, const T* weights, const CoefficientMath<T>& math);
+
+  /// Chains that ran as rotations: adds the derivatives of their angles, from overlaps [overlap_slots][X, Y, Z] behind
+  /// the RY part, to dweights.
+  void add_gradients(const Program& program, const Tables& tables, const double* overlaps, double* dweights,
+                     const CoefficientMath<T>& math);
+
+ private:
+  AlignedVector<double> angle_, sine_, cosine_;                                      // of the factors
+  AlignedVector<double> a_re_, a_im_, b_re_, b_im_, a_abs_, a_arg_, b_abs_, b_arg_;  // of the chains
+  AlignedVector<double> before_, after_, after_sine_, after_cosine_;  // z0 and z1 of the Z-Y-Z form of the chains
+  AlignedVector<double> spectrum_;
+  std::vector<double> cosines_;
+  std::vector<char> flips_;
 };
 
 }  // namespace quanta::simulate

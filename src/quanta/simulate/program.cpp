@@ -423,7 +423,12 @@ class Lowering {
 }  // namespace
 
 Su2 operator*(const Su2& second, const Su2& first) {
-  return {second.a * first.a - std::conj(second.b) * first.b, second.b * first.a + std::conj(second.a) * first.b};
+  // Written out: std::complex would look for infinities.
+  const auto mul = [](const Complex& x, const Complex& y) {
+    return Complex(x.real() * y.real() - x.imag() * y.imag(), x.real() * y.imag() + x.imag() * y.real());
+  };
+  return {mul(second.a, first.a) - mul(std::conj(second.b), first.b),
+          mul(second.b, first.a) + mul(std::conj(second.a), first.b)};
 }
 
 Su2 rotation(char axis, double angle) {
@@ -436,6 +441,12 @@ Su2 rotation(char axis, double angle) {
     default:
       return {Complex(c, -s), 0};
   }
+}
+
+std::array<std::array<double, 3>, 3> axes(double ar, double ai, double br, double bi) {
+  return {{{ar * ar - ai * ai - br * br + bi * bi, 2 * (ar * ai - br * bi), 2 * (ar * br + ai * bi)},
+           {-2 * (ar * ai + br * bi), ar * ar - ai * ai + br * br - bi * bi, 2 * (ar * bi - ai * br)},
+           {2 * (ai * bi - ar * br), -2 * (ar * bi + ai * br), ar * ar + ai * ai - br * br - bi * bi}}};
 }
 
 Program lower(const Circuit& circuit, const std::vector<PauliSum>& observables) {

@@ -36,6 +36,8 @@ struct Su2 {
 };
 Su2 operator*(const Su2& second, const Su2& first);
 Su2 rotation(char axis, double angle);
+/// The rotation R of space that U = [[a, -conj(b)], [b, conj(a)]] is: U sigma_j U^dagger = sum_i R[i][j] sigma_i.
+std::array<std::array<double, 3>, 3> axes(double a_re, double a_im, double b_re, double b_im);
 
 /// One gate of a chain: a fixed matrix, or exp(-i angle/2 axis).
 struct Factor {

@@ -21,39 +21,40 @@ namespace {
 
 /// Objects that calls borrow, so that nothing is allocated once each thread has had its turn.
 template <class Item>
-class Pool {
- public:
-  class Loan {
-   public:
-    explicit Loan(Pool& pool) : pool_(pool) {
-      const std::lock_guard lock(pool.mutex_);
-      if (!pool.idle_.empty()) {
-        item_ = std::move(pool.idle_.back());
-        pool.idle_.pop_back();
-      } else {
-        item_ = std::make_unique<Item>();
-      }
-    }
-    ~Loan() {
-      const std::lock_guard lock(pool_.mutex_);
-      pool_.idle_.push_back(std::move(item_));
-    }
-    Item* operator->() { return item_.get(); }
-    Item& operator*() { return *item_; }
+struct Pool {
+  std::mutex mutex;
+  std::vector<std::unique_ptr<Item>> idle;
+};
 
-   private:
-    Pool& pool_;
-    std::unique_ptr<Item> item_;
-  };
+template <class Item>
+class Borrowed {
+ public:
+  explicit Borrowed(Pool<Item>& pool) : pool_(pool) {
+    const std::lock_guard lock(pool.mutex);
+    if (pool.idle.empty()) {
+      item_ = std::make_unique<Item>();
+    } else {
+      item_ = std::move(pool.idle.back());
+      pool.idle.pop_back();
+    }
+  }
+  Borrowed(const Borrowed&) = delete;
+  ~Borrowed() {
+    const std::lock_guard lock(pool_.mutex);
+    pool_.idle.push_back(std::move(item_));
+  }
+  Item* operator->() { return item_.get(); }
+  Item& operator*() { return *item_; }
 
  private:
-  std::mutex mutex_;
-  std::vector<std::unique_ptr<Item>> idle_;
+  Pool<Item>& pool_;
+  std::unique_ptr<Item> item_;
 };
 
 template <class T>
 struct Workspace {
   AlignedVector<T> states, lanes;
+  AlignedVector<double> sums;
 };
 
 /// A circuit lowered and with its tables.
@@ -163,17 +164,16 @@ struct Simulator<T>::Impl {
 
   /// Runs the circuit on every tile; visit(tile, lanes, first sample, samples) sees each final state.
   template <class Visit, class Finish>
-  void run(Compiled<T>& compiled, int64_t batch, const T* weights, const T* inputs, bool backward, Visit visit,
-           Finish finish) {
+  void run(Compiled<T>& compiled, Values<T>& values, int64_t batch, const T* weights, const T* inputs, bool backward,
+           Visit visit, Finish finish) {
     require(batch >= 0, "the batch size is {}, expected 0 or more", batch);
+    values.update(compiled.program, compiled.tables, weights, kernel.math);
     if (batch == 0) return;
-    typename Pool<Values<T>>::Loan values(compiled.values);
-    values->update(compiled.program, compiled.tables, weights, kernel.diagonal);
     const Cut parts = cut(batch);
     parallel_for(parts.chunks, grain(compiled, parts), [&](int64_t begin, int64_t end) {
-      typename Pool<Workspace<T>>::Loan workspace(workspaces);
+      Borrowed<Workspace<T>> workspace(workspaces);
       Lanes lanes{};
-      const Tile<T> t = tile(compiled, *values, *workspace, weights, lanes, backward);
+      const Tile<T> t = tile(compiled, values, *workspace, weights, lanes, backward);
       for (int64_t chunk = begin; chunk < end; ++chunk) {
         std::fill(lanes.dweights, lanes.overlaps + compiled.tables.overlap_slots * 3 * kernel.lanes, T(0));
         for (int64_t i = parts.begin(chunk); i < parts.begin(chunk + 1); ++i) {
@@ -182,44 +182,9 @@ struct Simulator<T>::Impl {
           kernel.forward(t);
           visit(t, lanes, first, count);
         }
-        finish(*values, lanes, chunk);
+        finish(lanes, chunk);
       }
     });
-  }
-
-  /// Chains that ran as rotations: from the overlaps behind the RY part to the derivatives of their angles.
-  void chain_gradients(const Values<T>& values, const double* overlaps, const T* weights, double* dweights) const {
-    const Program& program = measured.program;
-    const std::vector<double> wide(weights, weights + program.weights);
-    for (size_t c = 0; c < program.chains.size(); ++c) {
-      const int slot = measured.tables.overlap_slot[c];
-      if (slot < 0) continue;
-      double o[3] = {overlaps[3 * slot], overlaps[3 * slot + 1], overlaps[3 * slot + 2]};
-      // The overlaps transform as the axes do: o[j] before a gate U is the sum over i of R_ij(U) o[i] behind it.
-      const auto back = [&o](const Su2& u) {
-        const double ar = u.a.real(), ai = u.a.imag(), br = u.b.real(), bi = u.b.imag();
-        const double r[3][3] = {
-            {ar * ar - ai * ai - br * br + bi * bi, 2 * (ar * ai - br * bi), 2 * (ar * br + ai * bi)},
-            {-2 * (ar * ai + br * bi), ar * ar - ai * ai + br * br - bi * bi, -2 * (ai * br - ar * bi)},
-            {-2 * (ar * br - ai * bi), -2 * (ar * bi + ai * br), ar * ar + ai * ai - br * br - bi * bi}};
-        const double x = o[0], y = o[1], z = o[2];
-        for (int j = 0; j < 3; ++j) o[j] = r[0][j] * x + r[1][j] * y + r[2][j] * z;
-      };
-      back(rotation('Z', -values.after_angle[c]));
-      const auto& factors = program.chains[c].factors;
-      for (size_t f = factors.size(); f-- > 0;) {
-        const Factor& factor = factors[f];
-        if (factor.axis == 0) {
-          back(factor.fixed);
-          continue;
-        }
-        const double dangle = o[factor.axis - 'X'];
-        const Angle& angle = factor.angle;
-        if (angle.offset >= 0) dweights[angle.offset] += dangle;
-        if (angle.scale != 0 && angle.weight >= 0) dweights[angle.weight] += angle.scale * dangle;
-        if (f > 0) back(rotation(factor.axis, angle.value(wide.data(), nullptr)));
-      }
-    }
   }
 };
 
@@ -252,8 +217,9 @@ int Simulator<T>::outputs() const {
 
 template <class T>
 void Simulator<T>::expectations(int64_t batch, const T* weights, const T* inputs, T* values) const {
+  Borrowed<Values<T>> coefficients(impl_->measured.values);
   impl_->run(
-      impl_->measured, batch, weights, inputs, false,
+      impl_->measured, *coefficients, batch, weights, inputs, false,
       [&](const Tile<T>& tile, auto& lanes, int64_t first, int64_t count) {
         impl_->kernel.measure(tile);
         impl_->from_lanes(lanes.expectations, outputs(), first, count, values);
@@ -268,10 +234,11 @@ void Simulator<T>::vjp(int64_t batch, const T* weights, const T* inputs, const T
   const size_t W = size_t(this->weights()), slots = 3 * size_t(impl.measured.tables.overlap_slots),
                L = impl.kernel.lanes;
   const int64_t chunks = impl.cut(batch).chunks;
-  std::vector<double> sums(size_t(chunks) * (W + slots));
-  std::vector<double> dweight(W);
+  Borrowed<Values<T>> coefficients(impl.measured.values);
+  Borrowed<Workspace<T>> memory(impl.workspaces);
+  double* sums = reserve(memory->sums, size_t(chunks + 1) * (W + slots));  // of each chunk; in front, of all
   impl.run(
-      impl.measured, batch, weights, inputs, true,
+      impl.measured, *coefficients, batch, weights, inputs, true,
       [&](const Tile<T>& forward, auto& lanes, int64_t first, int64_t count) {
         Tile<T> tile = forward;
         if (!dweights) tile.dweights = nullptr;
@@ -285,25 +252,16 @@ void Simulator<T>::vjp(int64_t batch, const T* weights, const T* inputs, const T
         impl.kernel.backward(tile);
         if (dinputs) impl.from_lanes(lanes.dinputs, this->inputs(), first, count, dinputs);
       },
-      [&](const Values<T>&, auto& lanes, int64_t chunk) {
+      [&](auto& lanes, int64_t chunk) {
         // dweights and overlaps lie one behind the other
-        double* out = sums.data() + size_t(chunk) * (W + slots);
-        for (size_t i = 0; i < W + slots; ++i) {
-          double sum = 0;
-          for (size_t lane = 0; lane < L; ++lane) sum += double(lanes.dweights[i * L + lane]);
-          out[i] = sum;
-        }
+        impl.kernel.sum_lanes(W + slots, lanes.dweights, sums + size_t(chunk + 1) * (W + slots));
       });
   if (!dweights) return;
-  for (int64_t chunk = 1; chunk < chunks; ++chunk)
+  std::fill_n(sums, W + slots, 0.0);
+  for (int64_t chunk = 1; chunk <= chunks; ++chunk)
     for (size_t i = 0; i < W + slots; ++i) sums[i] += sums[size_t(chunk) * (W + slots) + i];
-  if (chunks > 0) {
-    std::copy_n(sums.begin(), W, dweight.begin());
-    typename Pool<Values<T>>::Loan last(impl.measured.values);
-    last->update(impl.measured.program, impl.measured.tables, weights, impl.kernel.diagonal);
-    impl.chain_gradients(*last, sums.data() + W, weights, dweight.data());
-  }
-  std::copy(dweight.begin(), dweight.end(), dweights);
+  coefficients->add_gradients(impl.measured.program, impl.measured.tables, sums + W, sums, impl.kernel.math);
+  std::copy_n(sums, W, dweights);
 }
 
 template <class T>
@@ -312,8 +270,9 @@ void Simulator<T>::states(int64_t batch, const T* weights, const T* inputs, std:
   const Program& program = compiled.program;
   const size_t size = size_t{1} << program.wires, L = impl_->kernel.lanes;
   const std::vector<double> wide(weights, weights + program.weights);
+  Borrowed<Values<T>> coefficients(compiled.values);
   impl_->run(
-      compiled, batch, weights, inputs, false,
+      compiled, *coefficients, batch, weights, inputs, false,
       [&](const Tile<T>& tile, auto&, int64_t first, int64_t count) {
         std::vector<std::complex<T>> phases;
         for (int64_t i = 0; i < count; ++i) {
