@@ -9,12 +9,10 @@
 
 #include "quanta/cli/command.h"
 #include "quanta/core/error.h"
+#include "quanta/core/machine.h"
 #include "quanta/core/parallel.h"
 #include "quanta/train/trainer.h"
 
-#ifndef QUANTA_VERSION
-#define QUANTA_VERSION "unknown"
-#endif
 
 namespace quanta::cli {
 namespace {
@@ -45,7 +43,7 @@ void add_threads_option(CLI::App& command) {
 
 int program(int argc, const char* const* argv) {
   CLI::App app("Quantum and quantized neural networks: train, compress, run", "quanta");
-  app.set_version_flag("--version", "quanta " QUANTA_VERSION);
+  app.set_version_flag("--version", "quanta " + std::string(version()));
   app.require_subcommand(1);
   app.footer("quanta COMMAND --help tells more. Exit status: 0 done, 1 failed, 2 wrong usage, 3 a check did not hold,\n"
              "130 interrupted (after saving).");
