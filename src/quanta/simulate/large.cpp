@@ -88,36 +88,19 @@ std::vector<Sweep> plan_sweeps(int wires, int lane_bits, const Layer& layer) {
 }  // namespace
 
 template <class T>
-LargeState<T>::LargeState(int wires) : bytes_((size_t{2} << wires) * sizeof(T)) {
+LargeState<T>::LargeState(int wires)
+    : lane_bits_(large_kernels<T>().lane_bits), bytes_((size_t{2} << wires) * sizeof(T)) {
   // Large pages, untouched until the first run writes them with all threads.
-  memory_ = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  require(memory_ != MAP_FAILED, "no memory for a state of {:.1f} GiB: use fewer qubits or a smaller batch",
+  void* memory = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  require(memory != MAP_FAILED, "no memory for a state of {:.1f} GiB: use fewer qubits or a smaller batch",
           double(bytes_) / (1 << 30));
-  madvise(memory_, bytes_, MADV_HUGEPAGE);
+  madvise(memory, bytes_, MADV_HUGEPAGE);
+  data_ = static_cast<T*>(memory);
 }
 
 template <class T>
 LargeState<T>::~LargeState() {
-  munmap(memory_, bytes_);
-}
-
-template <class T>
-T* LargeState<T>::at(uint64_t p) const {
-  const uint64_t lanes = kernels<T>().lanes;
-  return static_cast<T*>(memory_) + p / lanes * 2 * lanes + p % lanes;
-}
-
-template <class T>
-std::complex<T> LargeState<T>::amplitude(uint64_t p) const {
-  const T* real = at(p);
-  return {real[0], real[kernels<T>().lanes]};
-}
-
-template <class T>
-void LargeState<T>::set(uint64_t p, std::complex<T> value) {
-  T* real = at(p);
-  real[0] = value.real();
-  real[kernels<T>().lanes] = value.imag();
+  munmap(data_, bytes_);
 }
 
 template <class T>
@@ -200,12 +183,7 @@ void LargeSimulator<T>::run(const T* weights, const T* inputs, LargeState<T>& st
       const uint64_t free = (size - 1) & ~basis.pivots();
       parallel_for(int64_t(size / dim), 1 << 10, [&](int64_t begin, int64_t end) {
         std::vector<std::complex<T>> in(dim);
-        uint64_t base = 0;
-        for (uint64_t bit = 0, from = uint64_t(begin); bit < 64; ++bit)
-          if (free >> bit & 1) {
-            base |= (from & 1) << bit;
-            from >>= 1;
-          }
+        uint64_t base = spread(uint64_t(begin), free);
         for (int64_t i = begin; i < end; ++i, base = ((base | ~free) + 1) & free) {
           uint64_t zero = base ^ layer_values.dense_origin[g];
           for (const Rotation& wire : dense.wires)
@@ -267,22 +245,31 @@ void LargeSimulator<T>::expectations(const LargeState<T>& state, T* out) const {
 
 namespace {
 
-/// visit(basis state, physical index) for basis states of a range, in the order of a Gray code.
+/// visit(basis state, physical index) for all basis states, in an order that reads whole chunks and fills whole cache
+/// lines: block by block, a block being spanned by the lanes and by the lowest qubits.
 template <class Visit>
-void for_basis_states(const Program& program, uint64_t origin, Visit visit) {
-  const int inner = std::min(program.wires, 10);
-  parallel_for(int64_t{1} << (program.wires - inner), 1 << 4, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      uint64_t b = uint64_t(i) << inner, p = origin;
-      for (int q = inner; q < program.wires; ++q)
-        if (b >> q & 1) p ^= program.flip[q];
-      for (uint64_t step = 1;; ++step) {
-        visit(b, p);
-        if (step >> inner) break;
-        const int q = std::countr_zero(step);
-        b ^= uint64_t{1} << q;
-        p ^= program.flip[q];
-      }
+void for_basis_states(const Program& program, int lane_bits, uint64_t origin, Visit visit) {
+  const auto basis_state = [&](uint64_t p) {
+    uint64_t b = 0;
+    for (int q = 0; q < program.wires; ++q) b |= uint64_t(odd(p & program.parity[q])) << q;
+    return b;
+  };
+  Basis basis;
+  std::vector<std::pair<uint64_t, uint64_t>> members{{0, 0}};  // basis state and physical index within the block
+  const auto extend = [&](uint64_t flip) {
+    if (!basis.add(flip)) return;
+    const uint64_t b = basis_state(flip);
+    for (size_t i = 0, size = members.size(); i < size; ++i)
+      members.emplace_back(members[i].first ^ b, members[i].second ^ flip);
+  };
+  for (int bit = 0; bit < lane_bits; ++bit) extend(uint64_t{1} << bit);
+  for (int q = 0; q < std::min(program.wires, 6); ++q) extend(program.flip[q]);
+  const uint64_t size = uint64_t{1} << program.wires, free = (size - 1) & ~basis.pivots();
+  parallel_for(int64_t(size / members.size()), 1 << 6, [&](int64_t begin, int64_t end) {
+    uint64_t base = spread(uint64_t(begin), free);
+    for (int64_t i = begin; i < end; ++i, base = ((base | ~free) + 1) & free) {
+      const uint64_t b = basis_state(base ^ origin);
+      for (const auto& [local_b, local_p] : members) visit(b ^ local_b, base ^ local_p);
     }
   });
 }
@@ -296,13 +283,13 @@ void LargeSimulator<T>::amplitudes(const T* weights, const T* inputs, const Larg
   double phase = state.values.global_phase;
   for (const auto& [angle, factor] : program_.global_phase) phase += factor * angle.value(w.data(), x.data());
   const auto rotation = std::complex<T>(std::polar(1.0, phase));
-  for_basis_states(program_, program_.origin ^ state.values.flipped,
+  for_basis_states(program_, large_kernels<T>().lane_bits, program_.origin ^ state.values.flipped,
                    [&](uint64_t b, uint64_t p) { out[b] = rotation * state.amplitude(p); });
 }
 
 template <class T>
 void LargeSimulator<T>::probabilities(const LargeState<T>& state, T* out) const {
-  for_basis_states(program_, program_.origin ^ state.values.flipped,
+  for_basis_states(program_, large_kernels<T>().lane_bits, program_.origin ^ state.values.flipped,
                    [&](uint64_t b, uint64_t p) { out[b] = std::norm(state.amplitude(p)); });
 }
 

@@ -32,15 +32,26 @@ class LargeState {
   LargeState(const LargeState&) = delete;
   ~LargeState();
 
-  T* at(uint64_t p) const;  // real part of physical amplitude p
-  std::complex<T> amplitude(uint64_t p) const;
-  void set(uint64_t p, std::complex<T> value);
+  /// Real part of physical amplitude p.
+  T* at(uint64_t p) const {
+    return data_ + (p >> lane_bits_ << (lane_bits_ + 1)) + (p & ((uint64_t{1} << lane_bits_) - 1));
+  }
+  std::complex<T> amplitude(uint64_t p) const {
+    const T* real = at(p);
+    return {real[0], real[uint64_t{1} << lane_bits_]};
+  }
+  void set(uint64_t p, std::complex<T> value) {
+    T* real = at(p);
+    real[0] = value.real();
+    real[uint64_t{1} << lane_bits_] = value.imag();
+  }
 
   Values<T> values;
 
  private:
+  int lane_bits_;
   size_t bytes_;
-  void* memory_;
+  T* data_;
 };
 
 template <class T>
@@ -65,6 +76,16 @@ class LargeSimulator {
 
 // --- kernels
 // ----------------------------------------------------------------------------------------------------------
+
+/// The number's bits, from the lowest, at the places of the mask's bits.
+inline uint64_t spread(uint64_t number, uint64_t mask) {
+  uint64_t result = 0;
+  for (; mask; mask &= mask - 1, number >>= 1)
+    if (number & 1) result |= mask & -mask;
+  return result;
+}
+
+// --- kernels
 
 template <class T>
 struct SweepRotation {

@@ -107,12 +107,7 @@ void sweep(const SweepWork<T>& work, uint64_t first_block, uint64_t last_block) 
   }
   HWY_ALIGN V<T> tangents[16], lane_tangents[8];
   const auto next = [&s](uint64_t base) { return ((base | ~s.free) + 1) & s.free; };
-  uint64_t base = 0;  // the block's number, spread over the free bits
-  for (uint64_t bit = 0, from = first_block; bit < 64; ++bit)
-    if (s.free >> bit & 1) {
-      base |= (from & 1) << bit;
-      from >>= 1;
-    }
+  uint64_t base = spread(first_block, s.free);
   for (uint64_t block = first_block; block < last_block; ++block, base = next(base)) {
     const uint64_t physical = base << kLaneBits<T>;
     if (work.phases) {

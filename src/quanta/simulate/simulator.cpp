@@ -77,12 +77,12 @@ struct Simulator<T>::Impl {
   Circuit circuit;
   std::vector<PauliSum> observables;
   const Kernels<T>& kernel = kernels<T>();
-  Compiled<T> measured;  // with the observables' basis changes
-  std::once_flag plain_once;
-  std::unique_ptr<Compiled<T>> plain;  // without
+  // With the observables' basis changes and without; made when first used.
+  std::once_flag measured_once, plain_once;
+  std::unique_ptr<Compiled<T>> measured_tiles, plain_tiles;
   Pool<Workspace<T>> workspaces;
 
-  Impl(const Circuit& c, const std::vector<PauliSum>& o) : circuit(c), observables(o), measured(check(c, o), o) {}
+  Impl(const Circuit& c, const std::vector<PauliSum>& o) : circuit(check(c, o)), observables(o) {}
 
   static const Circuit& check(const Circuit& circuit, const std::vector<PauliSum>& observables) {
     for (const PauliSum& sum : observables)
@@ -96,11 +96,14 @@ struct Simulator<T>::Impl {
     return circuit;
   }
 
-  Compiled<T>& without_observables() {
-    std::call_once(plain_once, [&] {
-      if (!observables.empty()) plain = std::make_unique<Compiled<T>>(circuit, std::vector<PauliSum>{});
-    });
-    return plain ? *plain : measured;
+  Compiled<T>& measured() {
+    std::call_once(measured_once, [&] { measured_tiles = std::make_unique<Compiled<T>>(circuit, observables); });
+    return *measured_tiles;
+  }
+  Compiled<T>& plain() {
+    if (observables.empty()) return measured();
+    std::call_once(plain_once, [&] { plain_tiles = std::make_unique<Compiled<T>>(circuit, std::vector<PauliSum>{}); });
+    return *plain_tiles;
   }
 
   // States that do not fit into the cache as a tile are run one by one, but for gradients.
@@ -273,9 +276,9 @@ void Simulator<T>::expectations(int64_t batch, const T* weights, const T* inputs
     return impl_->run_large(true, batch, weights, inputs, [&](const auto& simulator, const auto& state, int64_t b) {
       simulator.expectations(state, values + b * outputs());
     });
-  Borrowed<Values<T>> coefficients(impl_->measured.values);
+  Borrowed<Values<T>> coefficients(impl_->measured().values);
   impl_->run(
-      impl_->measured, *coefficients, batch, weights, inputs, false,
+      impl_->measured(), *coefficients, batch, weights, inputs, false,
       [&](const Tile<T>& tile, auto& lanes, int64_t first, int64_t count) {
         impl_->kernel.measure(tile);
         impl_->from_lanes(lanes.expectations, outputs(), first, count, values);
@@ -287,14 +290,14 @@ template <class T>
 void Simulator<T>::vjp(int64_t batch, const T* weights, const T* inputs, const T* upstream, T* dweights, T* dinputs,
                        T* values) const {
   Impl& impl = *impl_;
-  const size_t W = size_t(this->weights()), slots = 3 * size_t(impl.measured.tables.overlap_slots),
-               L = impl.kernel.lanes;
+  Compiled<T>& compiled = impl.measured();
+  const size_t W = size_t(this->weights()), slots = 3 * size_t(compiled.tables.overlap_slots), L = impl.kernel.lanes;
   const int64_t chunks = impl.cut(batch).chunks;
-  Borrowed<Values<T>> coefficients(impl.measured.values);
+  Borrowed<Values<T>> coefficients(compiled.values);
   Borrowed<Workspace<T>> memory(impl.workspaces);
   double* sums = reserve(memory->sums, size_t(chunks + 1) * (W + slots));  // of each chunk; in front, of all
   impl.run(
-      impl.measured, *coefficients, batch, weights, inputs, true,
+      compiled, *coefficients, batch, weights, inputs, true,
       [&](const Tile<T>& forward, auto& lanes, int64_t first, int64_t count) {
         Tile<T> tile = forward;
         if (!dweights) tile.dweights = nullptr;
@@ -316,7 +319,7 @@ void Simulator<T>::vjp(int64_t batch, const T* weights, const T* inputs, const T
   std::fill_n(sums, W + slots, 0.0);
   for (int64_t chunk = 1; chunk <= chunks; ++chunk)
     for (size_t i = 0; i < W + slots; ++i) sums[i] += sums[size_t(chunk) * (W + slots) + i];
-  coefficients->add_gradients(impl.measured.program, impl.measured.tables, sums + W, sums, impl.kernel.math);
+  coefficients->add_gradients(compiled.program, compiled.tables, sums + W, sums, impl.kernel.math);
   std::copy_n(sums, W, dweights);
 }
 
@@ -326,7 +329,7 @@ void Simulator<T>::states(int64_t batch, const T* weights, const T* inputs, std:
     return impl_->run_large(false, batch, weights, inputs, [&](const auto& simulator, const auto& state, int64_t b) {
       simulator.amplitudes(weights, inputs + b * this->inputs(), state, states + (size_t(b) << wires()));
     });
-  Compiled<T>& compiled = impl_->without_observables();
+  Compiled<T>& compiled = impl_->plain();
   const Program& program = compiled.program;
   const size_t size = size_t{1} << program.wires, L = impl_->kernel.lanes;
   const std::vector<double> wide(weights, weights + program.weights);
