@@ -9,7 +9,7 @@ packages=(
   libtorch-dev libhwy-dev libopenblas-dev libcli11-dev nlohmann-json3-dev libtomlplusplus-dev libfmt-dev libspdlog-dev
   libarchive-dev zlib1g-dev libpng-dev libjpeg62-turbo-dev libturbojpeg0-dev
   # tests and benchmarks
-  libgtest-dev libgmock-dev libbenchmark-dev
+  libgtest-dev libgmock-dev libbenchmark-dev libstb-dev
 )
 
 if ! command -v apt-get >/dev/null; then

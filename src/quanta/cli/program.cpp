@@ -13,7 +13,6 @@
 #include "quanta/core/parallel.h"
 #include "quanta/train/trainer.h"
 
-
 namespace quanta::cli {
 namespace {
 
@@ -31,12 +30,15 @@ void print(const std::string& text) {
           "cannot write to standard output");
 }
 
-void print_json(const nlohmann::ordered_json& json) { print(json.dump(2) + "\n"); }
+void print_json(const nlohmann::ordered_json& json) {
+  print(json.dump(2) + "\n");
+}
 
 void add_threads_option(CLI::App& command) {
   command
-      .add_option_function<int>("--threads", [](int count) { use_threads(count); },
-                                "Threads (default: OMP_NUM_THREADS, or all cores this process may use)")
+      .add_option_function<int>(
+          "--threads", [](int count) { use_threads(count); },
+          "Threads (default: OMP_NUM_THREADS, or all cores this process may use)")
       ->check(CLI::Range(1, 4096))
       ->type_name("N");
 }
@@ -45,14 +47,15 @@ int program(int argc, const char* const* argv) {
   CLI::App app("Quantum and quantized neural networks: train, compress, run", "quanta");
   app.set_version_flag("--version", "quanta " + std::string(version()));
   app.require_subcommand(1);
-  app.footer("quanta COMMAND --help tells more. Exit status: 0 done, 1 failed, 2 wrong usage, 3 a check did not hold,\n"
-             "130 interrupted (after saving).");
+  app.footer(
+      "quanta COMMAND --help tells more. Exit status: 0 done, 1 failed, 2 wrong usage, 3 a check did not hold,\n"
+      "130 interrupted (after saving).");
   app.get_formatter()->column_width(34);
   int status = kDone;
-  add_list(app, status);
-  add_run(app, status);
+  // add_list(app, status);
+  // add_run(app, status);
   add_data(app, status);
-  add_draw(app, status);
+  // add_draw(app, status);
   add_bench(app, status);
   add_doctor(app, status);
   try {

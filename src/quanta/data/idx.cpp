@@ -133,9 +133,7 @@ bool is_idx_folder(const fs::path& folder) {
 }
 
 void write_idx_folder(const fs::path& folder, const ImageSplits& splits) {
-  std::error_code error;
-  fs::create_directories(folder, error);
-  require(!error, "{}: the folder cannot be made: {}", folder.string(), error.message());
+  make_directory(folder);
   for (const auto& [stem, set] : {std::pair("train", &splits.train), std::pair("t10k", &splits.test)}) {
     set->check();
     require(set->classes.size() <= 256, "{}: {} classes, an IDX label has one byte", set->name, set->classes.size());

@@ -12,8 +12,8 @@ namespace quanta {
 
 struct ImageFolderOptions {
   std::string name = {};  ///< of the set; empty: the file's
-  std::optional<std::pair<int64_t, int64_t>>
-      size;                              ///< resize to {height, width} by area average; otherwise all must agree
+  std::optional<std::pair<int64_t, int64_t>> size =
+      {};                                ///< resize to {height, width} by area average; otherwise all must agree
   double train_fraction = 0.8;           ///< when the folder has no split of its own
   uint64_t seed = 0;                     ///< of that split
   int64_t max_bytes = int64_t{1} << 33;  ///< of all pixels together

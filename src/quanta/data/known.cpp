@@ -29,7 +29,7 @@ std::string canonical(std::string_view name) {
 
 bool is_there(const fs::path& path) {
   std::error_code ignored;
-  return fs::is_there(path, ignored);
+  return fs::exists(path, ignored);
 }
 
 /// The first of the candidates (relative to root) that exists.
