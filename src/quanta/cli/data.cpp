@@ -29,7 +29,7 @@ void list_data(const Options& options) {
                    {"kind", data.kind},
                    {"found", found ? nlohmann::json(found->string()) : nlohmann::json()},
                    {"generated", data.generated}});
-    const std::string where = found          ? found->string()
+    const std::string where = found            ? found->string()
                               : data.generated ? "generated when needed"
                                                : "not found: quanta data get " + data.name;
     text += fmt::format("{:<20}{:<11}{}\n", data.name, data.kind, where);
@@ -51,7 +51,11 @@ void make_data(const Options& options) {
   if (!data.generated) throw UsageError(data.name + " is not generated; see: quanta data get " + data.name);
   const auto make = [&](int64_t count, GlyphSplit split) {
     if (data.name == "glyph_hues")
-      return glyph_hues({.count = count, .size = 32, .classes = {0, 1}, .seed = options.seed, .noise = options.noise,
+      return glyph_hues({.count = count,
+                         .size = 32,
+                         .classes = {0, 1},
+                         .seed = options.seed,
+                         .noise = options.noise,
                          .split = split});
     require(data.name == "glyph_digits", "do not know how to write {}", data.name);
     return glyph_digits({.count = count, .seed = options.seed, .noise = options.noise, .split = split});

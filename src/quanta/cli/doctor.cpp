@@ -12,7 +12,8 @@ namespace {
 std::vector<Finding> examine(const std::string& data_dir) {
   std::vector<Finding> findings = examine_machine();
   findings.push_back({Finding::State::kOk, "LibTorch",
-                      fmt::format("{}, {} of {} threads in use", TORCH_VERSION, torch::get_num_threads(), threads()), ""});
+                      fmt::format("{}, {} of {} threads in use", TORCH_VERSION, torch::get_num_threads(), threads()),
+                      ""});
   const auto gnuplot = find_program("gnuplot");
   findings.push_back({gnuplot ? Finding::State::kOk : Finding::State::kMissing, "gnuplot",
                       gnuplot ? gnuplot->string() : "not found: report pages will lack their plots",
