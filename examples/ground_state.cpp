@@ -26,7 +26,7 @@ int main() {
   const double upstream = 1;
   for (int step = 0; step < 1000; ++step) {
     simulator.vjp(1, weights.data(), nullptr, &upstream, gradient.data(), nullptr, &value);
-    for (size_t i = 0; i < weights.size(); ++i) weights[i] -= 0.05 * gradient[i];
+    for (size_t i = 0; i < weights.size(); ++i) weights[i] -= 0.1 * gradient[i];
   }
 
   const double exact = 1 - 1 / std::sin(std::numbers::pi / (4 * n + 2));

@@ -183,6 +183,11 @@ const GateInfo* find_gate(std::string_view name) {
   return row == kTable.end() ? nullptr : row;
 }
 
+GateKind rotation_about(char axis) {
+  require(axis >= 'X' && axis <= 'Z', "a rotation's axis: expected X, Y or Z, got character {}", int(axis));
+  return axis == 'X' ? RX : axis == 'Y' ? RY : RZ;
+}
+
 Matrix gate_matrix(GateKind kind, std::span<const double> angles) {
   const GateInfo& info = gate_info(kind);
   require(info.wires > 0, "{} has no matrix in the gate table", info.name);

@@ -62,6 +62,8 @@ const GateInfo& gate_info(GateKind kind);
 std::span<const GateInfo> gate_table();
 /// By name or OpenQASM name, in any case; nullptr if there is none.
 const GateInfo* find_gate(std::string_view name);
+/// RX, RY or RZ for 'X', 'Y' or 'Z'; throws Error for another letter.
+GateKind rotation_about(char axis);
 
 /// The matrix of a gate of the table (controls included) with its angles in radians, as OpenQASM 3's standard library
 /// has it: P(a) = diag(1, e^ia), RZ(a) = diag(e^-ia/2, e^ia/2),

@@ -144,7 +144,7 @@ class Parser {
     const std::string_view rest = text_.substr(position_);
     const std::string_view token = rest.substr(0, std::max<size_t>(1, rest.find_first_of(" \t+-*")));
     fail("observable \"{}\": column {}: expected {}, got {}", printable(text_), position_ + 1, expected,
-         rest.empty() ? "the end" : "'" + printable(token) + "'");
+         rest.empty() ? "the end" : fmt::format("'{}'", printable(token)));
   }
 
   std::string_view text_;

@@ -61,7 +61,9 @@ struct Timing {
 template <class Call>
 Timing measure(double seconds, const Call& call) {
   using Clock = std::chrono::steady_clock;
-  const auto since = [](Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); };
+  const auto since = [](Clock::time_point start) {
+    return std::chrono::duration<double>(Clock::now() - start).count();
+  };
   constexpr int kRepeats = 9;
   auto start = Clock::now();
   call();  // memory is touched for the first time
@@ -111,8 +113,7 @@ Timing time_gradient(const Options& options) {
 
 Timing time_layer(const Options& options) {
   const auto type = options.precision == "double" ? torch::kFloat64 : torch::kFloat32;
-  QuantumLayer layer(bench_circuit(options.qubits, options.layers),
-                     std::vector<PauliSum>{sum_of('Z', options.qubits)});
+  QuantumLayer layer(bench_circuit(options.qubits, options.layers), std::vector<PauliSum>{sum_of('Z', options.qubits)});
   layer->to(type);
   const auto numbers = angles<double>(options.batch * options.qubits, 2);
   auto inputs = torch::tensor(numbers, torch::kFloat64).to(type).view({options.batch, options.qubits});
@@ -131,8 +132,7 @@ Timing time_state(const Options& options) {
   const auto weights = angles<Real>(circuit.weights(), 1);
   const auto inputs = angles<Real>(circuit.inputs(), 2);
   std::vector<std::complex<Real>> state(size_t(1) << options.qubits);
-  return measure(options.seconds,
-                 [&] { simulator.states(1, weights.data(), inputs.data(), state.data()); });
+  return measure(options.seconds, [&] { simulator.states(1, weights.data(), inputs.data(), state.data()); });
 }
 
 Timing gradient(const Options& options) {
@@ -143,7 +143,8 @@ Timing state(const Options& options) {
   return options.precision == "double" ? time_state<double>(options) : time_state<float>(options);
 }
 
-/// What a simulator that goes through the whole state once a gate, reading and writing it, would have moved in this time.
+/// What a simulator that goes through the whole state once a gate, reading and writing it, would have moved in this
+/// time.
 double state_bytes_per_second(const Options& options, const Timing& timing) {
   const double amplitude = options.precision == "double" ? 16 : 8;
   const double gates = double(bench_circuit(options.qubits, options.layers).operations().size());
@@ -164,8 +165,9 @@ void report_per_sample(const char* what, const Options& options, const Timing& t
                 {"precision", options.precision},
                 {"repeats", timing.repeats}});
   } else {
-    print(fmt::format("{}: {} qubits, {} layers, batch {}, {} threads, {}: {:.3f} us a sample ({:.3f} us of CPU time)\n",
-                      what, options.qubits, options.layers, options.batch, threads(), options.precision, wall, cpu));
+    print(
+        fmt::format("{}: {} qubits, {} layers, batch {}, {} threads, {}: {:.3f} us a sample ({:.3f} us of CPU time)\n",
+                    what, options.qubits, options.layers, options.batch, threads(), options.precision, wall, cpu));
   }
 }
 
@@ -182,9 +184,10 @@ void report_state(const Options& options, const Timing& timing) {
                 {"precision", options.precision},
                 {"repeats", timing.repeats}});
   } else {
-    print(fmt::format("state: {} qubits, {} layers, {} threads, {}: {:.4f} s ({:.4f} s of CPU time), as if gate by gate "
-                      "at {:.1f} GB/s\n",
-                      options.qubits, options.layers, threads(), options.precision, timing.wall, timing.cpu, 1e-9 * rate));
+    print(fmt::format(
+        "state: {} qubits, {} layers, {} threads, {}: {:.4f} s ({:.4f} s of CPU time), as if gate by gate "
+        "at {:.1f} GB/s\n",
+        options.qubits, options.layers, threads(), options.precision, timing.wall, timing.cpu, 1e-9 * rate));
   }
 }
 
@@ -207,7 +210,8 @@ void add_common(CLI::App& command, Options& options, int max_qubits) {
 void overview() {
   const int all = threads();
   print("Forward and gradient of all weights and inputs, 4 layers, batch 64, float, microseconds a sample\n");
-  print(fmt::format("{:>8}{:>14}{:>14}{:>16}\n", "qubits", "1 thread", fmt::format("{} threads", all), "QuantumLayer, 1"));
+  print(fmt::format("{:>8}{:>14}{:>14}{:>16}\n", "qubits", "1 thread", fmt::format("{} threads", all),
+                    "QuantumLayer, 1"));
   for (const int qubits : {4, 6, 8, 10, 12}) {
     Options options{.qubits = qubits};
     const auto per_sample = [&](const Timing& timing) { return 1e6 * timing.wall / double(options.batch); };
@@ -223,7 +227,8 @@ void overview() {
   for (const int qubits : {16, 20, 24}) {
     const Options options{.qubits = qubits};
     const Timing timing = state(options);
-    print(fmt::format("{:>8}{:>14.4f}{:>28.1f}\n", qubits, timing.wall, 1e-9 * state_bytes_per_second(options, timing)));
+    print(
+        fmt::format("{:>8}{:>14.4f}{:>28.1f}\n", qubits, timing.wall, 1e-9 * state_bytes_per_second(options, timing)));
   }
 }
 
@@ -239,7 +244,9 @@ void add_bench(CLI::App& app, int& status) {
     const auto options = std::make_shared<Options>();
     add_common(*command, *options, max_qubits);
     if (batched)
-      command->add_option("--batch", options->batch, "Samples a call")->check(CLI::Range(1, 1 << 20))->capture_default_str();
+      command->add_option("--batch", options->batch, "Samples a call")
+          ->check(CLI::Range(1, 1 << 20))
+          ->capture_default_str();
     command->callback([options, action] { action(*options); });
   };
   add("gradient", "Forward and gradient of all weights and inputs, through the simulator", true, 24,

@@ -3,6 +3,8 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include <string>
+
 #include "quanta/cli/program.h"
 
 namespace quanta::cli {
@@ -17,6 +19,9 @@ void add_doctor(CLI::App& app, int& status);
 
 /// Adds --threads, which is applied as soon as it is parsed. Without it all cores this process may use work.
 void add_threads_option(CLI::App& command);
+
+/// Up to the first line break: LibTorch appends a backtrace to its messages.
+std::string first_line(const std::string& message);
 
 /// Prints to standard output; Error if it cannot be written (a full disk, a closed pipe).
 void print(const std::string& text);

@@ -1,7 +1,11 @@
 #include "quanta/core/text.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <climits>
+#include <cmath>
+#include <cstdint>
 
 namespace quanta {
 
@@ -29,6 +33,13 @@ std::string nearest(std::string_view word, const std::vector<std::string>& candi
       best = candidate;
     }
   return best;
+}
+
+std::string format_duration(double seconds) {
+  constexpr double kLongest = 1e9;  // some 30 years
+  const auto whole = int64_t(std::round(std::clamp(seconds, 0., kLongest)));
+  if (whole < 3600) return fmt::format("{}:{:02}", whole / 60, whole % 60);
+  return fmt::format("{}:{:02}:{:02}", whole / 3600, whole / 60 % 60, whole % 60);
 }
 
 }  // namespace quanta

@@ -13,4 +13,7 @@ int edit_distance(std::string_view a, std::string_view b);
 /// The candidate with the least edit distance, the first of equals; empty if there are none. For "did you mean".
 std::string nearest(std::string_view word, const std::vector<std::string>& candidates);
 
+/// "0:42", "12:05", "1:02:03"; rounded to seconds, negative counts as 0.
+std::string format_duration(double seconds);
+
 }  // namespace quanta

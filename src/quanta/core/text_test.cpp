@@ -21,5 +21,16 @@ TEST(Text, Nearest) {
   EXPECT_EQ(nearest("b", {}), "");
 }
 
+TEST(Text, FormatDuration) {
+  EXPECT_EQ(format_duration(0), "0:00");
+  EXPECT_EQ(format_duration(-3), "0:00");
+  EXPECT_EQ(format_duration(41.6), "0:42");
+  EXPECT_EQ(format_duration(59.7), "1:00");
+  EXPECT_EQ(format_duration(725), "12:05");
+  EXPECT_EQ(format_duration(3599.6), "1:00:00");
+  EXPECT_EQ(format_duration(3723), "1:02:03");
+  EXPECT_EQ(format_duration(1e300), "277777:46:40");
+}
+
 }  // namespace
 }  // namespace quanta

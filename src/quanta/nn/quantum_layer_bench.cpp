@@ -24,8 +24,8 @@ void forward_backward(benchmark::State& state) {
   QuantumLayer layer(layered_circuit(qubits, 4), std::vector<PauliSum>{sum_of('Z', qubits)});
   const auto x = torch::rand({batch, qubits}).set_requires_grad(true);
   for (auto _ : state) {
-    layer->weights.mutable_grad() = {};
-    x.mutable_grad() = {};
+    layer->weights.mutable_grad() = torch::Tensor();
+    x.mutable_grad() = torch::Tensor();
     layer(x).sum().backward();
     benchmark::DoNotOptimize(x.grad().data_ptr());
   }

@@ -1,6 +1,8 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <cstdlib>
 
 #include "quanta/report/report.h"
@@ -36,6 +38,7 @@ th, td { text-align: left; padding: .4rem .8rem .4rem 0; border-bottom: 1px soli
 th { color: var(--faint); font-weight: 500; font-size: .85rem; white-space: nowrap; }
 tr:last-child td { border-bottom: 0; }
 .number { text-align: right; white-space: nowrap; }
+.number + :not(.number) { padding-left: .8rem; }
 .unit, .absent { color: var(--faint); }
 .scroll + .scroll, .figures { margin-top: 1.2rem; }
 h2 + .figures { margin-top: 0; }
@@ -45,7 +48,7 @@ ul.checks li:last-child { border-bottom: 0; }
 .mark { flex: none; align-self: flex-start; width: 3.4rem; text-align: center; border-radius: 6px; font-size: .8rem;
   font-weight: 700; line-height: 1.6rem; }
 .detail { color: var(--faint); font-size: .92rem; overflow-wrap: anywhere; }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); gap: 1.4rem; align-items: start; }
+.figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 26rem), 1fr)); gap: 1.4rem; align-items: start; }
 figure { margin: 0; min-width: 0; }
 figure.wide { grid-column: 1 / -1; }
 figure svg { display: block; width: 100%; height: auto; margin: 0 auto; }

@@ -13,7 +13,7 @@
 namespace quanta {
 namespace {
 
-constexpr int kWidth = 640, kHeight = 400;  // of most figures, in the page's pixels
+constexpr int kWidth = 520, kHeight = 360;  // of most figures, in the page's pixels
 constexpr int kMaxLabelledCells = 20;       // rows or columns of a heat map beyond which cells show no numbers
 
 // Okabe and Ito's colours without yellow, which is lost on white; the last stands for their black, lost on dark pages.
@@ -24,7 +24,7 @@ const char* color_of(size_t index) { return kPalette[index % kPalette.size()]; }
 std::string number(double value) { return fmt::format("{:.9g}", value); }
 
 /// A gnuplot string; in single quotes nothing is expanded.
-std::string quoted(const std::string& text) {
+std::string quote(const std::string& text) {
   std::string result = "'";
   for (const char c : text) {
     if (c == '\'')
@@ -48,18 +48,19 @@ void erase_element(std::string& svg, const std::string& name) {
 Figure draw(const std::string& script, int width, int height, const std::string& title, std::string caption) {
   Figure figure{.caption = std::move(caption), .svg = {}};
   const std::string head = fmt::format(
-      "set encoding utf8\nset terminal svg size {},{} dynamic noenhanced font 'sans-serif,14'\n"
+      "set encoding utf8\nset terminal svg size {},{} dynamic noenhanced font 'sans-serif,13'\n"
       "set border 3 lw 1\nset tics nomirror out scale 0.5\nset grid lc rgb '#A0808080' lw 0.7\n"
-      "set key noautotitle top center outside horizontal samplen 1.6\n"
-      "set title {} font 'sans-serif,16'\n",
-      width, height, quoted(title));
-  if (!program_exists("gnuplot")) {
+      "set key noautotitle bottom center outside horizontal Left reverse samplen 1.6 spacing 1.2\nset tmargin 2.4\nset pointintervalbox 0\n"
+      "set title {} font 'sans-serif,15' offset 0,-0.3\n",
+      width, height, quote(title));
+  const auto gnuplot = find_program("gnuplot");
+  if (!gnuplot) {
     figure.note = "This figure needs gnuplot: install the package gnuplot-nox and run again.";
     return figure;
   }
-  const ProcessResult result = run_process({"gnuplot", "--default-settings", "-"}, {.input = head + script});
+  const ProcessResult result = run_process(*gnuplot, {"--default-settings", "-"}, head + script);
   if (result.status != 0 || result.output.find("</svg>") == std::string::npos) {
-    figure.note = "gnuplot could not draw this figure: " + result.error.substr(0, 400);
+    figure.note = "gnuplot could not draw this figure: " + result.errors.substr(0, 400);
     return figure;
   }
   figure.svg = result.output.substr(result.output.find("<svg"));
@@ -78,7 +79,7 @@ Figure empty_figure(std::string caption) {
 }
 
 std::string axis_script(const char* name, const Axis& axis) {
-  std::string script = fmt::format("set {}label {}\n", name, quoted(axis.label));
+  std::string script = fmt::format("set {}label {}{}\n", name, quote(axis.label), name[0] == 'x' ? " offset 0,0.7" : "");
   if (axis.log) script += fmt::format("set logscale {}\n", name);
   if (axis.min || axis.max)
     script += fmt::format("set {}range [{}:{}]\n", name, axis.min ? number(*axis.min) : "*", axis.max ? number(*axis.max) : "*");
@@ -92,17 +93,63 @@ std::string names_script(const char* axis, const std::vector<std::string>& names
   size_t longest = 0;
   for (const std::string& name : names) longest = std::max(longest, name.size());
   std::string script = fmt::format("set {}tics scale 0 (", axis);
-  for (size_t i = 0; i < names.size(); ++i) script += fmt::format("{}{} {}", i ? ", " : "", quoted(names[i]), i);
+  for (size_t i = 0; i < names.size(); ++i) script += fmt::format("{}{} {}", i ? ", " : "", quote(names[i]), i);
   script += ")";
-  if (axis[0] == 'x' && longest * 8.0 * names.size() > room) script += " rotate by -35 left";
+  if (axis[0] == 'x' && 7.5 * double(longest * names.size()) > room) script += " rotate by 35 right";
   return script + "\n";
+}
+
+/// Labels of points, each at the first of six places around its point where it covers no point and no other label. Works
+/// with an estimate of the plot's inside and of the letters' size.
+std::string labels_script(const std::vector<ScatterPlot::Point>& points, const ScatterPlot& plot) {
+  struct Box {
+    double left, right, bottom, top;
+    bool meets(const Box& b) const { return left < b.right && b.left < right && bottom < b.top && b.bottom < top; }
+  };
+  const auto scaled = [](double value, const Axis& axis) { return axis.log ? std::log(value) : value; };
+  const auto pixels = [&](auto member, const Axis& axis, double size) {
+    std::vector<double> places;
+    for (const auto& point : points) places.push_back(scaled(point.*member, axis));
+    const auto [low, high] = std::ranges::minmax(places);
+    for (double& place : places) place = high > low ? (place - low) / (high - low) * size : size / 2;
+    return places;
+  };
+  constexpr double kInsideWidth = 0.75 * kWidth, kInsideHeight = 0.5 * kHeight, kLetter = 6.5, kLine = 13;
+  const auto x = pixels(&ScatterPlot::Point::x, plot.x, kInsideWidth);
+  const auto y = pixels(&ScatterPlot::Point::y, plot.y, kInsideHeight);
+  std::vector<Box> taken;
+  for (size_t i = 0; i < points.size(); ++i) taken.push_back({x[i] - 5, x[i] + 5, y[i] - 5, y[i] + 5});
+  std::string script;
+  for (size_t i = 0; i < points.size(); ++i) {
+    if (points[i].label.empty()) continue;
+    const double width = kLetter * double(points[i].label.size());
+    struct Place { const char* justify; double dx, dy; };
+    constexpr Place kPlaces[]{{"left", 8, 0}, {"right", -8, 0}, {"center", 0, 14}, {"center", 0, -14},
+                              {"left", 8, 14}, {"right", -8, -14}};
+    const Place* best = nullptr;
+    Box box{};
+    for (const Place& place : kPlaces) {
+      const double left = x[i] + place.dx - (place.justify[0] == 'l' ? 0 : place.justify[0] == 'r' ? width : width / 2);
+      const Box tried{left, left + width, y[i] + place.dy - kLine / 2, y[i] + place.dy + kLine / 2};
+      const bool inside = tried.left > -25 && tried.right < kInsideWidth + 25;
+      if (!inside || std::ranges::any_of(taken, [&](const Box& b) { return b.meets(tried); })) continue;
+      best = &place;
+      box = tried;
+      break;
+    }
+    if (!best) continue;  // a label no one could read
+    taken.push_back(box);
+    script += fmt::format("set label {} at {},{} {} offset char {:.2f},{:.2f} font 'sans-serif,12'\n", quote(points[i].label),
+                          number(points[i].x), number(points[i].y), best->justify, best->dx / kLetter, best->dy / kLine);
+  }
+  return script;
 }
 
 }  // namespace
 
 Figure line_plot(const LinePlot& plot, std::string caption) {
   require(!plot.series.empty(), "the plot '{}' has no series", plot.title);
-  std::string data, commands;
+  std::string data, bands, commands;  // bands lie behind all lines
   bool whole = !plot.x.log, any = false;
   double least = INFINITY, most = -INFINITY;
   for (size_t s = 0; s < plot.series.size(); ++s) {
@@ -133,17 +180,16 @@ Figure line_plot(const LinePlot& plot, std::string caption) {
     data += fmt::format("$line{} << EOD\n{}EOD\n", s, line);
     if (!band.empty()) {
       data += fmt::format("$band{} << EOD\n{}EOD\n", s, band);
-      commands += fmt::format("{}$band{} using 1:2:3 with filledcurves fc rgb '{}' fs transparent solid 0.2 noborder",
-                              commands.empty() ? "" : ", ", s, color);
+      bands += fmt::format("$band{} using 1:2:3 with filledcurves fc rgb '{}' fs transparent solid 0.2 noborder, ", s, color);
     }
     commands += fmt::format("{}$line{} using 1:2 with {} lc rgb '{}' lw 2 dt {} pt 7 ps 0.5 title {}",
                             commands.empty() ? "" : ", ", s, points <= 40 ? "linespoints" : "lines", color,
-                            series.dashed ? "(8,5)" : "1", quoted(series.name));
+                            series.dashed ? "(8,5)" : "1", quote(series.name));
   }
   if (!any) return empty_figure(std::move(caption));
   std::string script = axis_script("x", plot.x) + axis_script("y", plot.y);
   if (whole && most - least <= 12) script += "set xtics 1\n";
-  return draw(script + data + "plot " + commands + "\n", kWidth, kHeight, plot.title, std::move(caption));
+  return draw(script + data + "plot " + bands + commands + "\n", kWidth, kHeight, plot.title, std::move(caption));
 }
 
 Figure bar_plot(const BarPlot& plot, std::string caption) {
@@ -170,15 +216,15 @@ Figure bar_plot(const BarPlot& plot, std::string caption) {
     if (rows.empty()) continue;
     data += fmt::format("$bars{} << EOD\n{}EOD\n", s, rows);
     commands += fmt::format("{}$bars{} using 1:2:({}) with boxes fc rgb '{}' fs solid 0.85 noborder title {}",
-                            commands.empty() ? "" : ", ", s, number(0.92 * width), color_of(s), quoted(bars.name));
-    if (!bars.errors.empty()) commands += fmt::format(", $bars{} using 1:2:3 with yerrorbars lc black lw 1.5 pt -1", s);
+                            commands.empty() ? "" : ", ", s, number(0.92 * width), color_of(s), quote(bars.name));
+    if (!bars.errors.empty()) commands += fmt::format(", $bars{} using 1:($2-$3):(0):(2*$3) with vectors heads size graph 0.008,90 lc black lw 1.3", s);
     if (labelled) commands += fmt::format(", $bars{} using 1:4:5 with labels offset 0,0.6 font 'sans-serif,12'", s);
   }
   if (!any) return empty_figure(std::move(caption));
   Axis y = plot.y;
   if (!y.min && !y.log && !negative) y.min = 0;
   const std::string script = axis_script("y", y) + names_script("x", plot.groups, kWidth - 100) + "set grid noxtics\n" +
-                             fmt::format("set xrange [-0.6:{}]\n", double(plot.groups.size()) - 0.4);
+                             fmt::format("set xrange [-0.6:{}]\nset offsets 0, 0, graph 0.08, 0\n", double(plot.groups.size()) - 0.4);
   return draw(script + data + "plot " + commands + "\n", kWidth, kHeight, plot.title, std::move(caption));
 }
 
@@ -222,12 +268,12 @@ Figure heat_map(const HeatMap& map, std::string caption) {
   }
   size_t longest = 1;
   for (const std::string& name : map.rows) longest = std::max(longest, name.size());
-  const int cell = std::clamp(520 / std::max(rows, columns), 8, 56);
+  const int cell = std::clamp(400 / std::max(rows, columns), 8, 56);
   const int left = int(8 * longest) + 50, width = left + cell * columns + 20;
   const int height = cell * rows + 110;
   const std::string script = fmt::format(
       "unset grid\nset border 0\nset xlabel {}\nset ylabel {}\nset xrange [-0.5:{}]\nset yrange [{}:-0.5]\n",
-      quoted(map.x_label), quoted(map.y_label), columns - 0.5, rows - 0.5);
+      quote(map.x_label), quote(map.y_label), columns - 0.5, rows - 0.5);
   return draw(script + names_script("x", map.columns, cell * columns) + names_script("y", map.rows, 0) + data + "plot " + commands + "\n",
               width, height, map.title, std::move(caption));
 }
@@ -250,7 +296,7 @@ Figure scatter_plot(const ScatterPlot& plot, std::string caption) {
   }
   if (drawn.empty()) return empty_figure(std::move(caption));
   std::ranges::stable_sort(drawn, [](const auto& a, const auto& b) { return a.x != b.x ? a.x < b.x : a.y > b.y; });
-  std::string data, commands, labels;
+  std::string data, commands;
   if (plot.pareto) {
     std::string front;
     double best = -INFINITY;
@@ -265,18 +311,10 @@ Figure scatter_plot(const ScatterPlot& plot, std::string caption) {
   for (size_t s = 0; s < names.size(); ++s) {
     data += fmt::format("$points{} << EOD\n{}EOD\n", s, points[names[s]]);
     commands += fmt::format("{}$points{} using 1:2 with points pt 7 ps 0.9 lc rgb '{}' title {}", commands.empty() ? "" : ", ",
-                            s, color_of(s), quoted(names[s]));
-  }
-  const auto place = [&](double x) { return plot.x.log ? std::log(x) : x; };
-  const double begin = place(drawn.front().x), span = place(drawn.back().x) - begin;
-  for (const auto& point : drawn) {
-    if (point.label.empty()) continue;
-    const bool right = span > 0 && place(point.x) - begin > 0.7 * span;  // no room beside the last points
-    labels += fmt::format("set label {} at {},{} {} offset char {},0.5 font 'sans-serif,12'\n", quoted(point.label),
-                          number(point.x), number(point.y), right ? "right" : "left", right ? -0.7 : 0.7);
+                            s, color_of(s), quote(names[s]));
   }
   return draw(axis_script("x", plot.x) + axis_script("y", plot.y) + "set offsets graph 0.05, graph 0.05, graph 0.08, graph 0.05\n" +
-              labels + data + "plot " + commands + "\n", kWidth, kHeight, plot.title, std::move(caption));
+              labels_script(drawn, plot) + data + "plot " + commands + "\n", kWidth, kHeight, plot.title, std::move(caption));
 }
 
 }  // namespace quanta

@@ -19,8 +19,8 @@ std::map<std::string, std::string> load_module(torch::nn::Module& module, const 
 
 /// What a training needs to go on: beside the module and the optimizer, `state` (counters, history) and `tensors`.
 struct Checkpoint {
-  nlohmann::json state;
-  std::map<std::string, torch::Tensor> tensors;
+  nlohmann::json state{};
+  std::map<std::string, torch::Tensor> tensors{};
 };
 
 /// Writes module, optimizer and checkpoint to one safetensors file, whole or not at all. Tensors are named
@@ -29,6 +29,9 @@ struct Checkpoint {
 /// parameter that is not the module's.
 void save_checkpoint(const std::filesystem::path& path, const torch::nn::Module& module,
                      torch::optim::Optimizer& optimizer, const Checkpoint& checkpoint);
+
+/// The state alone. Throws Error if the file is damaged or no checkpoint.
+nlohmann::json read_checkpoint_state(const std::filesystem::path& path);
 
 /// Reads what save_checkpoint wrote. Errors as in load_module, also for another kind of optimizer.
 Checkpoint load_checkpoint(const std::filesystem::path& path, torch::nn::Module& module,

@@ -13,7 +13,9 @@
 #include "quanta/core/file.h"
 #include "quanta/core/parallel.h"
 #include "quanta/core/progress.h"
+#include "quanta/core/random.h"
 #include "quanta/core/signal.h"
+#include "quanta/data/loader.h"
 #include "quanta/train/checkpoint.h"
 
 namespace quanta {
@@ -127,8 +129,7 @@ class Trainer {
     require(options.patience >= 0, "patience must not be negative, got {}", options.patience);
     require(options.patience == 0 || validation.size() > 0, "early stopping needs a validation set");
     require(options.clip >= 0, "the gradient's largest norm must not be negative, got {}", options.clip);
-    const int64_t n = train.size(), rest = n % options.batch;
-    batches_ = std::max<int64_t>(1, n / options.batch + (rest > 1));
+    batches_ = int64_t(batches_of(0).size());
     if (are_classes(train.targets)) {
       require(train.targets.min().item<int64_t>() >= 0, "a label is negative");
       highest_label_ = train.targets.max().item<int64_t>();
@@ -145,7 +146,7 @@ class Trainer {
 
   History run() {
     if (!options_.out.empty()) {
-      std::filesystem::create_directories(options_.out);
+      make_directory(options_.out);
       if (options_.resume && std::filesystem::exists(checkpoint_path_)) load();
       else std::filesystem::remove(checkpoint_path_);  // of an earlier run; a resume must not find it
       write_metrics();
@@ -153,8 +154,11 @@ class Trainer {
     history_.interrupted = false;
     if (!finished_ && options_.epochs > int(history_.epochs.size())) {
       module_.train();
-      Progress progress(options_.label, options_.epochs * batches_);
+      const InterruptGuard guard;
+      Progress progress(options_.epochs * train_.size(), options_.label, "samples",
+                        int64_t(history_.epochs.size()) * train_.size() + seen_);
       while (!finished_ && !history_.interrupted) run_epoch(progress);
+      progress.finish();
     }
     seed_torch("end", 0);
     return history_;
@@ -169,13 +173,11 @@ class Trainer {
   void run_epoch(Progress& progress) {
     auto last_save = Clock::now();
     start_ = Clock::now();
-    const auto order = random_.split("order").split(epoch()).permutation(train_.size());
-    const torch::Tensor index = torch::tensor(order, torch::kInt64);
+    const std::vector<torch::Tensor> batches = batches_of(epoch() - 1);
     while (batch_ < batches_) {
-      step(index);
+      step(batches[batch_]);
       ++batch_;
-      const int64_t done = (epoch() - 1) * batches_ + batch_;
-      progress.update(done, status());
+      progress.update((epoch() - 1) * train_.size() + seen_, status());
       if (batch_ == batches_) break;
       const bool stop = interrupted();
       if (stop || (!options_.out.empty() && seconds_since(last_save) >= options_.checkpoint_seconds)) {
@@ -191,31 +193,31 @@ class Trainer {
     if (!finished_ && interrupted()) history_.interrupted = true;
   }
 
-  void step(const torch::Tensor& order) {
-    const int64_t begin = batch_ * options_.batch;
-    const int64_t end = batch_ + 1 == batches_ ? train_.size() : begin + options_.batch;
-    const torch::Tensor index = order.slice(0, begin, end);
-    seed_torch("step", uint64_t(epoch() - 1) * batches_ + batch_);
-
-    torch::Tensor inputs = as_inputs(train_.inputs.index_select(0, index.to(train_.inputs.device())), device_);
-    if (options_.augment) {
-      const Random stream = random_.split("augment").split(epoch());
-      std::vector<Random> random;
-      for (int64_t i = 0; i < index.size(0); ++i) random.push_back(stream.split(index[i].item<int64_t>()));
-      inputs = options_.augment(inputs, random);
+  /// The samples of each step of an epoch.
+  std::vector<torch::Tensor> batches_of(int64_t epoch) const {
+    auto batches = BatchOrder(train_.size(), {.batch = options_.batch, .seed = options_.seed}).epoch(epoch);
+    if (options_.batch > 1 && batches.size() > 1 && batches.back().size(0) == 1) {  // batch normalization cannot train on one
+      const torch::Tensor last = batches.back();
+      batches.pop_back();
+      batches.back() = torch::cat({batches.back(), last});
     }
-    const torch::Tensor targets = train_.targets.index_select(0, index.to(train_.targets.device())).to(device_);
+    return batches;
+  }
+
+  void step(const torch::Tensor& ids) {
+    const int64_t index = (epoch() - 1) * batches_ + batch_;  // in the whole training
+    seed_torch("step", index);
+    torch::Tensor inputs = as_inputs(train_.inputs.index_select(0, ids.to(train_.inputs.device())), device_);
+    if (options_.augment) inputs = options_.augment(inputs, ids, epoch() - 1);
+    const torch::Tensor targets = train_.targets.index_select(0, ids.to(train_.targets.device())).to(device_);
 
     if (options_.schedule) {
-      const double factor = options_.schedule((epoch() - 1) * batches_ + batch_, options_.epochs * batches_);
+      const double factor = options_.schedule(index, options_.epochs * batches_);
       for (size_t i = 0; i < base_rates_.size(); ++i)
         optimizer_.param_groups()[i].options().set_lr(base_rates_[i] * factor);
     }
     const torch::Tensor outputs = forward_(inputs);
-    if (!options_.loss || are_classes(targets)) {
-      // A loss of one's own may take outputs of another form.
-      if (!options_.loss) check_logits(outputs, index.size(0), highest_label_);
-    }
+    if (!options_.loss) check_logits(outputs, ids.size(0), highest_label_);
     const torch::Tensor loss = loss_of(options_.loss, outputs, targets);
     const double value = loss.item<double>();
     require(std::isfinite(value), "{}: the loss became {} in epoch {}, batch {}; try a lower learning rate or gradient clipping",
@@ -226,11 +228,11 @@ class Trainer {
     if (options_.clip > 0) torch::nn::utils::clip_grad_norm_(module_.parameters(), options_.clip);
     optimizer_.step();
 
-    loss_sum_ += value * double(index.size(0));
-    seen_ += index.size(0);
+    loss_sum_ += value * double(ids.size(0));
+    seen_ += ids.size(0);
     if (are_classes(targets) && outputs.dim() == 2) {
       correct_ += outputs.detach().argmax(1).eq(targets).sum().item<int64_t>();
-      counted_ += index.size(0);
+      counted_ += ids.size(0);
     }
   }
 
@@ -264,12 +266,12 @@ class Trainer {
   double train_accuracy() const { return counted_ ? double(correct_) / double(counted_) : kNan; }
 
   std::string status() const {
-    std::string text = fmt::format("loss {:.4f}", loss_sum_ / double(seen_));
-    if (counted_) text += fmt::format(", accuracy {:.2f} %", 100 * train_accuracy());
+    std::string text = fmt::format("epoch {}/{} loss {:.4f}", epoch(), options_.epochs, loss_sum_ / double(seen_));
+    if (counted_) text += fmt::format(" acc {:.2f} %", 100 * train_accuracy());
     if (validation_.size() && !history_.epochs.empty()) {
       const Epoch& last = history_.epochs.back();
-      text += std::isnan(last.val_accuracy) ? fmt::format(", validation {:.4f}", last.val_loss)
-                                            : fmt::format(", validation {:.2f} %", 100 * last.val_accuracy);
+      text += std::isnan(last.val_accuracy) ? fmt::format(" val loss {:.4f}", last.val_loss)
+                                            : fmt::format(" val acc {:.2f} %", 100 * last.val_accuracy);
     }
     return text;
   }
@@ -307,6 +309,14 @@ class Trainer {
   }
 
   void load() {
+    try {
+      load_checked();
+    } catch (const json::exception& error) {
+      fail("{} is damaged: {}", checkpoint_path_.string(), error.what());
+    }
+  }
+
+  void load_checked() {
     // The settings are compared before the tensors: they explain why tensors differ.
     const json there = read_checkpoint_state(checkpoint_path_).at("settings"), here = settings();
     for (const auto& [key, value] : here.items()) {

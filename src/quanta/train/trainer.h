@@ -7,11 +7,8 @@
 #include <filesystem>
 #include <functional>
 #include <limits>
-#include <span>
 #include <string>
 #include <vector>
-
-#include "quanta/core/random.h"
 
 namespace quanta {
 
@@ -21,15 +18,16 @@ using Forward = std::function<torch::Tensor(const torch::Tensor& inputs)>;
 /// outputs, targets -> a scalar, the mean over the batch.
 using Loss = std::function<torch::Tensor(const torch::Tensor& outputs, const torch::Tensor& targets)>;
 
-/// Changes the inputs [batch, ...] of one training step; random[i] belongs to sample i of the batch and depends on the
-/// seed, the epoch and the sample alone. The inputs are a copy and may be changed in place.
-using Augment = std::function<torch::Tensor(torch::Tensor inputs, std::span<Random> random)>;
+/// Changes the inputs [batch, ...] of one training step; they are a copy and may be changed in place. `ids` (int64
+/// [batch]) are the samples' indices in the training set, `epoch` counts from 0. Draw from streams that depend on the
+/// seed, the sample and the epoch alone, as augment() of data/transform.h does.
+using Augment = std::function<torch::Tensor(torch::Tensor inputs, const torch::Tensor& ids, int64_t epoch)>;
 
 /// Inputs [N, ...] and targets [N, ...]. uint8 inputs are images: each batch becomes float32 in [0, 1]. A classifier's
 /// targets are int64 [N].
 struct Examples {
-  torch::Tensor inputs;
-  torch::Tensor targets;
+  torch::Tensor inputs{};
+  torch::Tensor targets{};
 
   int64_t size() const { return inputs.defined() ? inputs.size(0) : 0; }
 };
@@ -42,17 +40,17 @@ struct TrainOptions {
   double clip = 0;       ///< largest norm of the whole gradient; 0: no clipping
   int eval_batch = 256;  ///< samples a step in validation
 
-  Loss loss;        ///< empty: cross-entropy of logits
-  Augment augment;  ///< empty: none
+  Loss loss{};        ///< empty: cross-entropy of logits
+  Augment augment{};  ///< empty: none
   /// The learning rate's factor at a step in [0, steps); steps = epochs * batches. Empty: always 1.
-  std::function<double(int64_t step, int64_t steps)> schedule;
+  std::function<double(int64_t step, int64_t steps)> schedule{};
 
   /// Folder for metrics.jsonl and <label>.checkpoint.safetensors; empty: neither is written. Several trainings may
   /// share a folder, one after the other, under different labels.
-  std::filesystem::path out;
+  std::filesystem::path out{};
   std::string label = "train";     ///< names the training in the progress bar, the metrics and the checkpoint's file
   bool resume = false;             ///< go on from the checkpoint if there is one
-  std::string config;              ///< all else that fixes the result; a checkpoint made under another text is refused
+  std::string config{};              ///< all else that fixes the result; a checkpoint made under another text is refused
   double checkpoint_seconds = 30;  ///< within an epoch, save this often; an epoch's end always saves
 };
 
@@ -66,7 +64,7 @@ struct Epoch {
 };
 
 struct History {
-  std::vector<Epoch> epochs;  ///< those that were completed
+  std::vector<Epoch> epochs{};  ///< those that were completed
   int best_epoch = 0;         ///< with the lowest validation loss; 0 without a validation set
   bool stopped_early = false;
   bool interrupted = false;  ///< SIGINT or SIGTERM came; the state was saved if options.out is given
@@ -99,9 +97,9 @@ History train_classifier(Net& net, torch::optim::Optimizer& optimizer, const Exa
 struct Evaluation {
   double loss = 0;
   double accuracy = 0;        ///< in [0, 1]; NaN if the targets are no classes
-  torch::Tensor outputs;      ///< [N, ...], on the CPU
-  torch::Tensor predictions;  ///< int64 [N]; undefined if the targets are no classes
-  torch::Tensor confusion;    ///< int64 [classes, classes], row: true class, column: prediction; likewise
+  torch::Tensor outputs{};      ///< [N, ...], on the CPU
+  torch::Tensor predictions{};  ///< int64 [N]; undefined if the targets are no classes
+  torch::Tensor confusion{};    ///< int64 [classes, classes], row: true class, column: prediction; likewise
 };
 
 /// In evaluation mode without gradients; the module's mode is put back. `loss` empty: cross-entropy.

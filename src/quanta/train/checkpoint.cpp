@@ -1,0 +1,275 @@
+#include "quanta/train/checkpoint.h"
+
+#include <array>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <set>
+#include <span>
+#include <type_traits>
+#include <vector>
+
+#include "quanta/core/error.h"
+#include "quanta/core/safetensors.h"
+
+namespace quanta {
+namespace {
+
+using nlohmann::json;
+using Tensors = std::map<std::string, torch::Tensor>;
+using ParamState = torch::optim::OptimizerParamState;
+
+constexpr std::pair<torch::ScalarType, DataType> kTypes[]{
+    {torch::kFloat32, DataType::kF32}, {torch::kFloat64, DataType::kF64},   {torch::kFloat16, DataType::kF16},
+    {torch::kBFloat16, DataType::kBF16}, {torch::kInt64, DataType::kI64},   {torch::kInt32, DataType::kI32},
+    {torch::kInt16, DataType::kI16},   {torch::kInt8, DataType::kI8},       {torch::kUInt8, DataType::kU8},
+    {torch::kBool, DataType::kBool}};
+
+DataType to_data_type(torch::ScalarType type, const std::string& name) {
+  for (const auto& [torch_type, file_type] : kTypes)
+    if (torch_type == type) return file_type;
+  fail("tensor '{}' has type {}, which cannot be saved", name, torch::toString(type));
+}
+
+torch::ScalarType to_scalar_type(DataType type, const std::string& name) {
+  for (const auto& [torch_type, file_type] : kTypes)
+    if (file_type == type) return torch_type;
+  fail("tensor '{}' has type {}, which LibTorch does not know", name, data_type_name(type));
+}
+
+void write(const std::filesystem::path& path, const Tensors& tensors, const std::map<std::string, std::string>& metadata) {
+  const torch::NoGradGuard no_grad;
+  std::vector<torch::Tensor> owners;  // of the memory the views show
+  std::map<std::string, TensorView> views;
+  for (const auto& [name, tensor] : tensors) {
+    owners.push_back(tensor.detach().to(torch::kCPU).contiguous());
+    const torch::Tensor& t = owners.back();
+    views[name] = {to_data_type(t.scalar_type(), name), t.sizes().vec(),
+                   std::span(static_cast<const std::byte*>(t.data_ptr()), t.nbytes())};
+  }
+  write_safetensors(path, views, metadata);
+}
+
+torch::Tensor read(const TensorView& view, const std::string& name) {
+  torch::Tensor tensor = torch::empty(view.shape, to_scalar_type(view.type, name));
+  if (!view.bytes.empty()) std::memcpy(tensor.data_ptr(), view.bytes.data(), view.bytes.size());
+  return tensor;
+}
+
+/// The module's parameters and buffers; copies share their memory.
+Tensors tensors_of(const torch::nn::Module& module) {
+  Tensors tensors;
+  for (const auto& item : module.named_parameters()) tensors[item.key()] = item.value();
+  for (const auto& item : module.named_buffers()) tensors[item.key()] = item.value();
+  return tensors;
+}
+
+std::string describe(std::string_view type, const std::vector<int64_t>& shape) {
+  return fmt::format("{} [{}]", type, fmt::join(shape, ", "));
+}
+
+/// Compares the file's tensors called `prefix...` with the expected ones; the fault list is empty if all fit.
+std::vector<std::string> faults(const Safetensors& file, const std::string& prefix, const Tensors& expected) {
+  std::vector<std::string> list;
+  for (const auto& [name, tensor] : expected) {
+    const auto found = file.tensors().find(prefix + name);
+    if (found == file.tensors().end()) {
+      list.push_back(fmt::format("{} is missing", name));
+      continue;
+    }
+    const std::string there = describe(data_type_name(found->second.type), found->second.shape);
+    const std::string here = describe(data_type_name(to_data_type(tensor.scalar_type(), name)), tensor.sizes().vec());
+    if (there != here) list.push_back(fmt::format("{} is {}, expected {}", name, there, here));
+  }
+  for (const auto& [name, view] : file.tensors())
+    if (name.starts_with(prefix) && !expected.contains(name.substr(prefix.size())))
+      list.push_back(fmt::format("{} is not expected", name.substr(prefix.size())));
+  return list;
+}
+
+void refuse(const std::filesystem::path& path, const std::vector<std::string>& list) {
+  require(list.empty(), "{} does not fit this model: {}", path.string(), fmt::join(list, "; "));
+}
+
+void copy(const Safetensors& file, const std::string& prefix, const Tensors& to) {
+  const torch::NoGradGuard no_grad;
+  for (auto [name, tensor] : to) tensor.copy_(read(file.at(prefix + name), name));
+}
+
+/// What an optimizer keeps for each parameter.
+struct OptimizerKind {
+  const char* name;
+  bool (*is)(const torch::optim::Optimizer&);
+  std::unique_ptr<ParamState> (*make)();
+  int64_t* (*step)(ParamState&);  // nullptr: not counted
+  struct Moment {
+    const char* name;
+    torch::Tensor& (*of)(ParamState&);
+  };
+  std::vector<Moment> moments;
+};
+
+template <class Optimizer, class State>
+OptimizerKind make_kind(const char* name, std::vector<OptimizerKind::Moment> moments) {
+  return {.name = name,
+          .is = [](const torch::optim::Optimizer& o) { return dynamic_cast<const Optimizer*>(&o) != nullptr; },
+          .make = []() -> std::unique_ptr<ParamState> { return std::make_unique<State>(); },
+          .step = [](ParamState& state) -> int64_t* {
+            if constexpr (requires(State s) { s.step(); })
+              return &static_cast<State&>(state).step();
+            else
+              return nullptr;
+          },
+          .moments = std::move(moments)};
+}
+
+template <class State, torch::Tensor& (State::*member)() noexcept>
+torch::Tensor& moment(ParamState& state) {
+  return (static_cast<State&>(state).*member)();
+}
+
+const OptimizerKind& kind_of(const torch::optim::Optimizer& optimizer) {
+  using namespace torch::optim;
+  static const std::array kinds{
+      make_kind<Adam, AdamParamState>("Adam", {{"exp_avg", moment<AdamParamState, &AdamParamState::exp_avg>},
+                                               {"exp_avg_sq", moment<AdamParamState, &AdamParamState::exp_avg_sq>},
+                                               {"max_exp_avg_sq", moment<AdamParamState, &AdamParamState::max_exp_avg_sq>}}),
+      make_kind<AdamW, AdamWParamState>("AdamW", {{"exp_avg", moment<AdamWParamState, &AdamWParamState::exp_avg>},
+                                                  {"exp_avg_sq", moment<AdamWParamState, &AdamWParamState::exp_avg_sq>},
+                                                  {"max_exp_avg_sq", moment<AdamWParamState, &AdamWParamState::max_exp_avg_sq>}}),
+      make_kind<SGD, SGDParamState>("SGD", {{"momentum_buffer", moment<SGDParamState, &SGDParamState::momentum_buffer>}}),
+      make_kind<RMSprop, RMSpropParamState>("RMSprop", {{"square_avg", moment<RMSpropParamState, &RMSpropParamState::square_avg>},
+                                                        {"momentum_buffer", moment<RMSpropParamState, &RMSpropParamState::momentum_buffer>},
+                                                        {"grad_avg", moment<RMSpropParamState, &RMSpropParamState::grad_avg>}})};
+  for (const OptimizerKind& kind : kinds)
+    if (kind.is(optimizer)) return kind;
+  fail("checkpoints know the optimizers Adam, AdamW, SGD and RMSprop, not this one");
+}
+
+/// The optimizer's key of a parameter; LibTorch changed it from a string to a pointer after 1.13.
+template <class Map, class T>
+auto state_key(const Map&, const T& parameter) {
+  if constexpr (std::is_same_v<typename Map::key_type, std::string>)
+    return c10::guts::to_string(parameter.unsafeGetTensorImpl());
+  else
+    return static_cast<typename Map::key_type>(parameter.unsafeGetTensorImpl());
+}
+
+/// The optimizer's parameters under the module's names.
+Tensors parameters_of(torch::optim::Optimizer& optimizer, const torch::nn::Module& module) {
+  std::map<const void*, std::string> names;
+  for (const auto& item : module.named_parameters()) names[item.value().unsafeGetTensorImpl()] = item.key();
+  Tensors parameters;
+  for (const auto& group : optimizer.param_groups()) {
+    for (const torch::Tensor& parameter : group.params()) {
+      const auto name = names.find(parameter.unsafeGetTensorImpl());
+      require(name != names.end(), "the optimizer holds a parameter of shape [{}] that is not the module's",
+              fmt::join(parameter.sizes().vec(), ", "));
+      parameters[name->second] = parameter;
+    }
+  }
+  return parameters;
+}
+
+json parse_metadata(const Safetensors& file, const std::filesystem::path& path, const char* key) {
+  const auto found = file.metadata().find(key);
+  require(found != file.metadata().end(), "{} is not a training's checkpoint: it has no '{}' in its metadata", path.string(), key);
+  json value = json::parse(found->second, nullptr, /*allow_exceptions=*/false);
+  require(value.is_object(), "{} is damaged: '{}' in its metadata is no JSON object", path.string(), key);
+  return value;
+}
+
+}  // namespace
+
+void save_module(const torch::nn::Module& module, const std::filesystem::path& path,
+                 const std::map<std::string, std::string>& metadata) {
+  write(path, tensors_of(module), metadata);
+}
+
+std::map<std::string, std::string> load_module(torch::nn::Module& module, const std::filesystem::path& path) {
+  const Safetensors file = Safetensors::open(path);
+  const Tensors tensors = tensors_of(module);
+  refuse(path, faults(file, "", tensors));
+  copy(file, "", tensors);
+  return file.metadata();
+}
+
+void save_checkpoint(const std::filesystem::path& path, const torch::nn::Module& module,
+                     torch::optim::Optimizer& optimizer, const Checkpoint& checkpoint) {
+  const OptimizerKind& kind = kind_of(optimizer);
+  Tensors tensors;
+  for (const auto& [name, tensor] : tensors_of(module)) tensors["model." + name] = tensor;
+  for (const auto& [name, tensor] : checkpoint.tensors) tensors["extra." + name] = tensor;
+  json steps = json::object(), rates = json::array();
+  for (const auto& [name, parameter] : parameters_of(optimizer, module)) {
+    const auto found = optimizer.state().find(state_key(optimizer.state(), parameter));
+    if (found == optimizer.state().end()) continue;  // no gradient has come yet
+    ParamState& state = *found->second;
+    steps[name] = kind.step(state) ? *kind.step(state) : 0;
+    for (const auto& [moment_name, of] : kind.moments)
+      if (of(state).defined()) tensors[fmt::format("optimizer.{}.{}", name, moment_name)] = of(state);
+  }
+  for (const auto& group : optimizer.param_groups()) rates.push_back(group.options().get_lr());
+  const json optimizer_state{{"kind", kind.name}, {"steps", steps}, {"learning_rates", rates}};
+  write(path, tensors,
+        {{"format", "quanta checkpoint 1"}, {"optimizer", optimizer_state.dump()},
+         {"state", checkpoint.state.dump(-1, ' ', false, json::error_handler_t::replace)}});
+}
+
+json read_checkpoint_state(const std::filesystem::path& path) {
+  return parse_metadata(Safetensors::open(path), path, "state");
+}
+
+Checkpoint load_checkpoint(const std::filesystem::path& path, torch::nn::Module& module,
+                           torch::optim::Optimizer& optimizer) {
+  const Safetensors file = Safetensors::open(path);
+  Checkpoint checkpoint{.state = parse_metadata(file, path, "state")};
+  const json saved = parse_metadata(file, path, "optimizer");
+  const OptimizerKind& kind = kind_of(optimizer);
+  try {
+    require(saved.at("kind") == kind.name, "{} was made with the optimizer {}, not {}", path.string(),
+            saved.at("kind").get<std::string>(), kind.name);
+    const auto rates = saved.at("learning_rates").get<std::vector<double>>();
+    const auto steps = saved.at("steps").get<std::map<std::string, int64_t>>();
+    require(rates.size() == optimizer.param_groups().size(), "{} has {} parameter groups, the optimizer has {}",
+            path.string(), rates.size(), optimizer.param_groups().size());
+
+    const Tensors model = tensors_of(module), parameters = parameters_of(optimizer, module);
+    std::vector<std::string> list = faults(file, "model.", model);
+    Tensors moments;  // those the file has, each in its parameter's form
+    for (const auto& [name, step] : steps) {
+      const auto parameter = parameters.find(name);
+      if (parameter == parameters.end()) {
+        list.push_back(fmt::format("the optimizer's state of {} is not expected", name));
+        continue;
+      }
+      for (const auto& moment : kind.moments)
+        if (const std::string key = name + "." + moment.name; file.tensors().contains("optimizer." + key))
+          moments[key] = parameter->second;
+    }
+    for (std::string& fault : faults(file, "optimizer.", moments)) list.push_back("the optimizer's " + std::move(fault));
+    refuse(path, list);
+
+    std::map<std::string, std::unique_ptr<ParamState>> states;
+    for (const auto& [name, step] : steps) {
+      auto& state = states[name] = kind.make();
+      if (kind.step(*state)) *kind.step(*state) = step;
+      for (const auto& [moment_name, of] : kind.moments)
+        if (const std::string key = name + "." + moment_name; moments.contains(key))
+          of(*state) = read(file.at("optimizer." + key), key).to(parameters.at(name).device());
+    }
+    for (const auto& [name, view] : file.tensors())
+      if (name.starts_with("extra.")) checkpoint.tensors[name.substr(6)] = read(view, name);
+
+    copy(file, "model.", model);
+    optimizer.state().clear();
+    for (auto& [name, state] : states)
+      optimizer.state()[state_key(optimizer.state(), parameters.at(name))] = std::move(state);
+    for (size_t i = 0; i < rates.size(); ++i) optimizer.param_groups()[i].options().set_lr(rates[i]);
+  } catch (const json::exception& error) {
+    fail("{} is damaged: {}", path.string(), error.what());
+  }
+  return checkpoint;
+}
+
+}  // namespace quanta
