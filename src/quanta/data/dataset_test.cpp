@@ -17,7 +17,7 @@ ImageSet numbered(int64_t n, int64_t classes) {
   ImageSet set{.name = "numbered", .images = {}, .labels = {}, .classes = {}, .source = "test"};
   set.images = torch::arange(n, torch::kUInt8).view({n, 1, 1, 1}).expand({n, 1, 2, 3}).contiguous();
   set.labels = torch::arange(n, torch::kInt64).remainder(classes);
-  for (int64_t i = 0; i < classes; ++i) set.classes.push_back("c" + std::to_string(i));
+  for (int64_t i = 0; i < classes; ++i) set.classes.push_back(fmt::format("c{}", i));
   return set;
 }
 

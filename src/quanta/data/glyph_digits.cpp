@@ -47,7 +47,7 @@ std::vector<double> draw_glyph(int64_t digit, int64_t size, Random& random) {
   const double s = double(size);
   const double centre_x = (s - 1) / 2 + random.uniform(-0.07, 0.07) * s;
   const double centre_y = (s - 1) / 2 + random.uniform(-0.07, 0.07) * s;
-  const double angle = random.uniform(-0.25, 0.25);
+  const double angle = random.uniform(-0.25, 0.25), sine = std::sin(angle), cosine = std::cos(angle);
   const double shear = random.uniform(-0.2, 0.2);
   const double cell_y = 0.72 * s / kRows * random.uniform(0.85, 1.15);
   const double cell_x = cell_y * random.uniform(0.85, 1.15);
@@ -56,8 +56,8 @@ std::vector<double> draw_glyph(int64_t digit, int64_t size, Random& random) {
   for (int64_t row = 0; row < size; ++row) {
     for (int64_t column = 0; column < size; ++column) {
       const double x = double(column) - centre_x, y = double(row) - centre_y;
-      const double v = std::sin(angle) * x + std::cos(angle) * y;
-      const double u = std::cos(angle) * x - std::sin(angle) * y + shear * v;
+      const double v = sine * x + cosine * y;
+      const double u = cosine * x - sine * y + shear * v;
       pixels[row * size + column] = gain * bilinear(digit, u / cell_x + 3, v / cell_y + 4);
     }
   }

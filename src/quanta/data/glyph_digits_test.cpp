@@ -22,17 +22,26 @@ double nearest_centroid_accuracy(const ImageSet& train, const ImageSet& test) {
 }
 
 TEST(GlyphDigits, NearestCentroidScoresAsSpecified) {
-  // Specification 01: 0.88 at S = 8 and 0.92 at S = 16 and 28. 200 test images: a standard error of 0.02.
-  for (const auto& [size, expected] : {std::pair(8, 0.88), std::pair(16, 0.92), std::pair(28, 0.92)}) {
+  // Specification 01: 0.88 at S = 8 (with the classes 0 to 7 of its reduced run; all ten give 0.83, as an independent
+  // program confirmed) and 0.92 at S = 16 and 28. 1000 training and 200 test images: a standard error of 0.02 a seed.
+  const std::vector<int64_t> eight = {0, 1, 2, 3, 4, 5, 6, 7}, ten = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
+  struct Case {
+    int64_t size;
+    std::vector<int64_t> classes;
+    double expected;
+  };
+  for (const Case& c : {Case{8, eight, 0.88}, Case{8, ten, 0.83}, Case{16, ten, 0.91}, Case{28, ten, 0.92}}) {
     double mean = 0;
     for (uint64_t seed : {0, 1, 2}) {
-      const auto accuracy = nearest_centroid_accuracy(
-          glyph_digits({.size = size, .seed = seed}),
-          glyph_digits({.count = 200, .size = size, .seed = seed, .split = GlyphSplit::kTest}));
-      if (size == 28) EXPECT_GE(accuracy, 0.85) << "seed " << seed;
+      GlyphOptions options{.size = c.size, .classes = c.classes, .seed = seed};
+      const auto train = glyph_digits(options);
+      options.count = 200;
+      options.split = GlyphSplit::kTest;
+      const double accuracy = nearest_centroid_accuracy(train, glyph_digits(options));
+      EXPECT_GE(accuracy, c.size == 28 ? 0.85 : 0.75) << "S = " << c.size << ", seed " << seed;
       mean += accuracy / 3;
     }
-    EXPECT_NEAR(mean, expected, 0.05) << "S = " << size;
+    EXPECT_NEAR(mean, c.expected, 0.04) << "S = " << c.size << ", " << c.classes.size() << " classes";
   }
 }
 
@@ -54,27 +63,50 @@ TEST(GlyphDigits, IsBalancedShuffledAndReproducible) {
   EXPECT_FALSE(a.images.equal(glyph_digits({.count = 250, .size = 12, .seed = 7, .split = GlyphSplit::kTest}).images));
 }
 
-TEST(GlyphDigits, DrawsWithinTheSpecifiedRanges) {
-  // Without noise: gain 0.7 to 1 is the brightest pixel at most; a "1" turned, sheared and scaled at most as specified
-  // stays clear of the border of a 28 x 28 image, and its stem lies upright.
-  const auto ones = glyph_digits({.count = 200, .classes = {1}, .noise = 0});
-  const auto x = ones.to_float().squeeze(1);
-  EXPECT_LE(x.max().item<double>(), 1);
-  const auto brightest = x.flatten(1).amax(1);
-  EXPECT_GE(brightest.min().item<double>(), 0.7 * 0.6);
-  EXPECT_GT(brightest.max().item<double>(), 0.9);
-  EXPECT_EQ(x.select(1, 0).max().item<double>(), 0);
-  EXPECT_EQ(x.select(2, 0).max().item<double>(), 0);
-  EXPECT_EQ(x.select(2, 27).max().item<double>(), 0);
-  // The mean picture: the font's "1" is 7 dots tall and 3 wide, about 0.72 S and 0.31 S.
-  const auto picture = x.mean(0);
-  const auto position = torch::arange(28, torch::kFloat32) - 13.5;
-  const auto total = picture.sum();
-  const double rows = (picture.sum(1) * position.square()).sum().div(total).sqrt().item<double>();
-  const double columns = (picture.sum(0) * position.square()).sum().div(total).sqrt().item<double>();
-  EXPECT_NEAR(rows, 2.88 * 2.16,
-              1.0);  // from the font: the dots' standard deviation in rows is 2.16, a dot has 2.88 pixels
-  EXPECT_LT(columns, 0.65 * rows);
+TEST(GlyphDigits, DrawsTheFont) {
+  // With noise off the mean of many samples is the font's glyph, centred and blurred by the distortions: it correlates
+  // with the undistorted glyph of its own digit more than with that of any other.
+  const auto set = glyph_digits({.count = 2000, .size = 28, .noise = 0});
+  const std::vector<std::vector<std::string>> font = {{"01110", "10001", "10011", "10101", "11001", "10001", "01110"},
+                                                      {"00100", "01100", "00100", "00100", "00100", "00100", "01110"},
+                                                      {"01110", "10001", "00001", "00010", "00100", "01000", "11111"},
+                                                      {"11111", "00010", "00100", "00010", "00001", "10001", "01110"},
+                                                      {"00010", "00110", "01010", "10010", "11111", "00010", "00010"},
+                                                      {"11111", "10000", "11110", "00001", "00001", "10001", "01110"},
+                                                      {"00110", "01000", "10000", "11110", "10001", "10001", "01110"},
+                                                      {"11111", "00001", "00010", "00100", "01000", "01000", "01000"},
+                                                      {"01110", "10001", "10001", "01110", "10001", "10001", "01110"},
+                                                      {"01110", "10001", "10001", "01111", "00001", "00010", "01100"}};
+  auto glyphs = torch::zeros({10, 28, 28});
+  for (int64_t digit = 0; digit < 10; ++digit)
+    for (int row = 0; row < 28; ++row)
+      for (int column = 0; column < 28; ++column) {
+        // A dot is 0.72 * 28 / 7 = 2.88 pixels wide; the glyph's middle is the image's.
+        const auto y = std::lround((row - 13.5) / 2.88 + 3), x = std::lround((column - 13.5) / 2.88 + 2);
+        if (y >= 0 && y < 7 && x >= 0 && x < 5) glyphs[digit][row][column] = font[digit][y][x] - '0';
+      }
+  const auto unit = [](torch::Tensor x) {
+    x = x.flatten(1) - x.flatten(1).mean(1, true);
+    return x / x.norm(2, 1, true);
+  };
+  const auto one_hot = torch::one_hot(set.labels, 10).to(torch::kFloat32);
+  const auto means = one_hot.t().mm(set.to_float().flatten(1)) / one_hot.sum(0).unsqueeze(1);
+  const auto correlation = unit(means).mm(unit(glyphs).t());
+  EXPECT_TRUE(correlation.argmax(1).equal(torch::arange(10))) << correlation;
+  EXPECT_GE(correlation.diagonal().min().item<double>(), 0.7) << correlation;
+  // Bilinear look-up of a 0/1 font times a gain in [0.7, 1].
+  const auto brightest = set.to_float().flatten(1).amax(1);
+  EXPECT_GE(brightest.min().item<double>(), 0.5);
+  EXPECT_GT(brightest.max().item<double>(), 0.97);
+}
+
+TEST(GlyphDigits, NoiseHasItsStandardDeviation) {
+  // Grey values of about 1/2 would be unclipped, but a dark background is: half of its pixels are 0, and the mean
+  // square of the rest is the variance of the noise.
+  const auto x = glyph_digits({.count = 200, .size = 28, .noise = 0.08}).to_float();
+  const auto corner = x.narrow(2, 0, 2).narrow(3, 0, 2).flatten();
+  EXPECT_NEAR(corner.eq(0).to(torch::kFloat64).mean().item<double>(), 0.5, 0.06);
+  EXPECT_NEAR(corner.masked_select(corner.gt(0)).square().mean().sqrt().item<double>(), 0.08, 0.008);
 }
 
 TEST(GlyphDigits, ChosenClassesGetLabelsInOrder) {
@@ -116,9 +148,10 @@ TEST(GlyphHues, LabelIsTwiceTheHuePlusTheGlyph) {
     s.classes = {"0", "1"};
     return s;
   };
-  EXPECT_GE(nearest_centroid_accuracy(shape(set),
-                                      shape(glyph_hues({.count = 200, .classes = {0, 1}, .split = GlyphSplit::kTest}))),
-            0.9);
+  EXPECT_GE(
+      nearest_centroid_accuracy(
+          shape(set), shape(glyph_hues({.count = 200, .size = 32, .classes = {0, 1}, .split = GlyphSplit::kTest}))),
+      0.9);
 }
 
 }  // namespace

@@ -19,8 +19,8 @@ constexpr int64_t kJpegPixelsPerByte = 64 * 8;
 
 /// Called before memory is taken for the pixels: the size is only a claim.
 void check_size(const std::string& name, int64_t width, int64_t height, size_t bytes, int64_t pixels_per_byte) {
-  require(width > 0 && height > 0 && width <= kMaxImagePixels / height,
-          "{}: an image of {} x {} pixels; at most {} are read", name, width, height, kMaxImagePixels);
+  require(width <= kMaxImagePixels / height, "{}: an image of {} x {} pixels; at most {} are read", name, width, height,
+          kMaxImagePixels);
   require(width * height <= int64_t(bytes) * pixels_per_byte, "{}: damaged: {} bytes cannot hold {} x {} pixels", name,
           bytes, width, height);
 }
@@ -35,13 +35,15 @@ Image to_planar(std::vector<uint8_t> interleaved, int channels, int64_t width, i
 }
 
 Image decode_jpeg(std::string_view bytes, const std::string& name, int channels) {
-  using Handle = std::unique_ptr<void, int (*)(tjhandle)>;
-  thread_local const Handle decoder(tjInitDecompress(), &tjDestroy);
+  // One for each image: after a failure a decoder keeps half-read tables, and the next image would suffer for it.
+  const std::unique_ptr<void, int (*)(tjhandle)> decoder(tjInitDecompress(), &tjDestroy);
   require(decoder != nullptr, "{}: the JPEG decoder could not be started", name);
   const auto* data = reinterpret_cast<const unsigned char*>(bytes.data());
   int width = 0, height = 0, subsampling = 0, colours = 0;
   if (tjDecompressHeader3(decoder.get(), data, bytes.size(), &width, &height, &subsampling, &colours) != 0)
     fail("{}: damaged JPEG: {}", name, tjGetErrorStr2(decoder.get()));
+  // The header of a file that ends before the frame counts as "tables only", without an error.
+  require(width > 0 && height > 0, "{}: damaged JPEG: it ends before the image", name);
   check_size(name, width, height, bytes.size(), kJpegPixelsPerByte);
   if (channels == 0) channels = colours == TJCS_GRAY ? 1 : 3;
   std::vector<uint8_t> pixels(int64_t{width} * height * channels);

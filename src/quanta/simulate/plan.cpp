@@ -86,15 +86,16 @@ std::vector<uint32_t> subspace(int wires, const std::vector<Rotation>& qubits) {
 }
 
 Tables::Tables(const Program& program, int forward_group, int backward_group)
-    : overlap_slot(program.chains.size(), -1), runs_as_rotation(program.chains.size()) {
+    : for_tiles(forward_group > 0), overlap_slot(program.chains.size(), -1), runs_as_rotation(program.chains.size()) {
   for (const Layer& layer : program.layers) {
     LayerTables& tables = layers.emplace_back();
-    tables.forward = blocks(program.wires, layer.rotations, kForwardBlock, forward_group);
-    tables.backward = blocks(program.wires, layer.rotations, kBackwardBlock, backward_group);
     for (const Rotation& rotation : layer.rotations) {
       runs_as_rotation[rotation.chain] = true;
       if (program.chains[rotation.chain].trainable) overlap_slot[rotation.chain] = overlap_slots++;
     }
+    if (!for_tiles) continue;
+    tables.forward = blocks(program.wires, layer.rotations, kForwardBlock, forward_group);
+    tables.backward = blocks(program.wires, layer.rotations, kBackwardBlock, backward_group);
     for (const Rotation& gate : layer.sample_gates) tables.sample_bases.push_back(subspace(program.wires, {gate}));
     for (const Dense& dense : layer.dense) {
       tables.dense_bases.push_back(subspace(program.wires, dense.wires));
@@ -107,12 +108,16 @@ Tables::Tables(const Program& program, int forward_group, int backward_group)
 }
 
 template <class T>
-void Values<T>::update(const Program& program, const Tables& tables, const T* weights, const CoefficientMath<T>& math) {
+void Values<T>::update(const Program& program, const Tables& tables, const T* weights, const T* inputs,
+                       const CoefficientMath<T>& math) {
   const auto angle_of = [&](const Angle& angle) {
-    double value = angle.constant;
-    if (angle.offset >= 0) value += double(weights[angle.offset]);
-    if (angle.scale != 0) value += angle.scale * (angle.weight >= 0 ? double(weights[angle.weight]) : 1);
-    return value;
+    double product = angle.scale;
+    if (product != 0) {
+      if (angle.weight >= 0) product *= double(weights[angle.weight]);
+      if (angle.input >= 0) product *= double(inputs[angle.input]);
+      if (angle.input2 >= 0) product *= double(inputs[angle.input2]);
+    }
+    return product + angle.constant + (angle.offset >= 0 ? double(weights[angle.offset]) : 0);
   };
   const size_t chains = program.chains.size();
   layers.resize(program.layers.size());
@@ -135,7 +140,8 @@ void Values<T>::update(const Program& program, const Tables& tables, const T* we
   size_t f = 0;
   for (const Chain& chain : program.chains)
     for (const Factor& factor : chain.factors)
-      angle_[f++] = factor.axis && !factor.angle.has_input() ? angle_of(factor.angle) / 2 : 0;
+      angle_[f++] =
+          factor.axis && (!factor.angle.has_input() || program.single_sample) ? angle_of(factor.angle) / 2 : 0;
   math.sine_cosine(f, angle_.data(), sine_.data(), cosine_.data());
   f = 0;
   for (size_t c = 0; c < chains; ++c) {
@@ -212,18 +218,24 @@ void Values<T>::update(const Program& program, const Tables& tables, const T* we
     }
     out.scale = T(scale);
 
-    if (rotations || !layer.chain_phases.empty() || !layer.shared_phases.empty()) {
+    out.phases.clear();
+    const auto add = [&](uint64_t mask, bool minus, double angle) {
+      out.phases.emplace_back(mask, minus ? -angle / 2 : angle / 2);
+    };
+    for (const ChainPhase& phase : layer.chain_phases)
+      add(phase.mask, inverted(phase.mask, phase.inverted), phase.after ? after_[phase.chain] : before_[phase.chain]);
+    for (const PhaseGate& gate : layer.shared_phases) {
+      const double angle = angle_of(gate.angle);
+      for (const auto& [mask, coefficient] : gate.spectrum) add(mask, inverted(mask, false), coefficient * angle);
+    }
+    out.exchanged.resize(rotations);
+    for (size_t i = 0; i < rotations; ++i)
+      out.exchanged[i] = inverted(layer.rotations[i].parity, layer.rotations[i].inverted) != bool(flips_[i]);
+
+    if (tables.for_tiles && !out.phases.empty()) {
       const size_t size = std::max<size_t>(size_t{1} << program.wires, 8);
       spectrum_.assign(size, 0);
-      const auto add = [&](uint64_t mask, bool minus, double angle) {
-        spectrum_[mask] += minus ? angle / 2 : -angle / 2;
-      };
-      for (const ChainPhase& phase : layer.chain_phases)
-        add(phase.mask, inverted(phase.mask, phase.inverted), phase.after ? after_[phase.chain] : before_[phase.chain]);
-      for (const PhaseGate& gate : layer.shared_phases) {
-        const double angle = angle_of(gate.angle);
-        for (const auto& [mask, coefficient] : gate.spectrum) add(mask, inverted(mask, false), coefficient * angle);
-      }
+      for (const auto& [mask, half] : out.phases) spectrum_[mask] -= half;
       out.cosine.resize(size);
       out.sine.resize(size);
       math.diagonal(program.wires, spectrum_.data(), scale, out.cosine.data(), out.sine.data());
@@ -234,8 +246,7 @@ void Values<T>::update(const Program& program, const Tables& tables, const T* we
       origin.assign(blocks.size(), 0);
       for (size_t b = 0; b < blocks.size(); ++b)
         for (const int i : blocks[b].rotations)
-          if (inverted(layer.rotations[i].parity, layer.rotations[i].inverted) != bool(flips_[i]))
-            origin[b] ^= uint32_t(layer.rotations[i].flip);
+          if (out.exchanged[i]) origin[b] ^= uint32_t(layer.rotations[i].flip);
     };
     origins(table.forward, out.forward_origin);
     origins(table.backward, out.backward_origin);
@@ -265,6 +276,17 @@ void Values<T>::update(const Program& program, const Tables& tables, const T* we
       out.dense_origin.push_back(all);
     }
   }
+}
+
+template <class T>
+Su2 Values<T>::matrix(const Program& program, int chain) const {
+  Su2 u;
+  for (size_t f = 0; f < program.chains[chain].factors.size(); ++f) {
+    const Factor& factor = program.chains[chain].factors[f];
+    const FactorValue& value = factors[first_factor[chain] + f];
+    u = (factor.axis ? rotation(factor.axis, 2 * std::atan2(value.sine, value.cosine)) : factor.fixed) * u;
+  }
+  return u;
 }
 
 template <class T>

@@ -41,7 +41,9 @@ struct LayerTables {
 };
 
 struct Tables {
+  /// For tiles; with groups of 0 for a single large state, which has tables of its own (large.h).
   Tables(const Program& program, int forward_group, int backward_group);
+  bool for_tiles;
   std::vector<LayerTables> layers;
   std::vector<int> overlap_slot;       // of each chain that is run as a rotation and trainable; -1 otherwise
   std::vector<char> runs_as_rotation;  // of each chain
@@ -50,9 +52,11 @@ struct Tables {
 
 template <class T>
 struct LayerValues {
-  AlignedVector<T> cosine, sine;         // [2^wires] the diagonal's factor; empty if there is none
-  std::vector<T> tangent;                // of half the angle of each rotation, |tangent| <= 1
-  std::vector<uint32_t> forward_origin;  // XOR onto the addresses of each block
+  std::vector<std::pair<uint64_t, double>> phases;  // the diagonal: exp(-i half (-1)^parity(p & mask)) of (mask, half)
+  AlignedVector<T> cosine, sine;                    // [2^wires] their product times scale; empty if there are none
+  std::vector<T> tangent;                           // of half the angle of each rotation, |tangent| <= 1
+  std::vector<char> exchanged;                      // of each rotation: whether even parity is its qubit's 1
+  std::vector<uint32_t> forward_origin;             // XOR onto the addresses of each block
   std::vector<uint32_t> backward_origin;
   std::vector<T> xy_norm, z_norm;       // of each rotation: what the overlaps are to be multiplied with
   T scale = 1;                          // product of the rotations' cosines; contained in cosine and sine
@@ -83,7 +87,12 @@ struct Values {
   uint64_t flipped = 0;              // frame flips in force at the end
   double global_phase = 0;           // taken out by the Z-Y-Z form
 
-  void update(const Program& program, const Tables& tables, const T* weights, const CoefficientMath<T>& math);
+  /// `inputs` may be null unless the program was lowered for single samples.
+  void update(const Program& program, const Tables& tables, const T* weights, const T* inputs,
+              const CoefficientMath<T>& math);
+
+  /// The product of a chain's factors.
+  Su2 matrix(const Program& program, int chain) const;
 
   /// Chains that ran as rotations: adds the derivatives of their angles, from overlaps [overlap_slots][X, Y, Z] behind
   /// the RY part, to dweights.

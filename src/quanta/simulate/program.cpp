@@ -51,7 +51,8 @@ Su2 inverse(const Su2& u) {
 
 class Lowering {
  public:
-  explicit Lowering(const Circuit& circuit) : chain_(circuit.wires()), fresh_(circuit.wires(), true) {
+  Lowering(const Circuit& circuit, bool single_sample) : chain_(circuit.wires()), fresh_(circuit.wires(), true) {
+    program_.single_sample = single_sample;
     program_.wires = circuit.wires();
     program_.weights = circuit.weights();
     program_.inputs = circuit.inputs();
@@ -217,7 +218,7 @@ class Lowering {
       Chain& chain = chain_[q];
       chain.factors.push_back({axis, {}, angle});
       chain.trainable = true;
-      chain.per_sample = chain.per_sample || angle.has_input();
+      chain.per_sample = chain.per_sample || (angle.has_input() && !program_.single_sample);
       return;
     }
     pauli_rotation(PauliString({{q, axis}}), angle, controls);
@@ -330,7 +331,8 @@ class Lowering {
     std::vector<uint64_t> masks;
     for (const auto& term : gate.spectrum) masks.push_back(term.first);
     Layer& layer = program_.layers[diagonal_layer(masks)];
-    (gate.angle.has_input() ? layer.per_sample_phases : layer.shared_phases).push_back(std::move(gate));
+    (gate.angle.has_input() && !program_.single_sample ? layer.per_sample_phases : layer.shared_phases)
+        .push_back(std::move(gate));
   }
 
   // --- gates on several wires
@@ -449,8 +451,8 @@ std::array<std::array<double, 3>, 3> axes(double ar, double ai, double br, doubl
            {2 * (ai * bi - ar * br), -2 * (ar * bi + ai * br), ar * ar + ai * ai - br * br - bi * bi}}};
 }
 
-Program lower(const Circuit& circuit, const std::vector<PauliSum>& observables) {
-  Lowering lowering(circuit);
+Program lower(const Circuit& circuit, const std::vector<PauliSum>& observables, bool single_sample) {
+  Lowering lowering(circuit, single_sample);
   if (!observables.empty()) lowering.measure(observables);
   return lowering.finish();
 }

@@ -108,6 +108,7 @@ struct Program {
   int inputs = 0;
   int outputs = 0;
   bool amplitude_encoding = false;
+  bool single_sample = false;  // inputs count as weights: nothing is per sample
   std::vector<Chain> chains;
   std::vector<int> initial;  // chain of each wire on |0>, or -1
   std::vector<Layer> layers;
@@ -122,6 +123,6 @@ struct Program {
 
 /// Lowers the circuit. If the observables commute qubit by qubit, basis changes are appended so that all are diagonal
 /// (the final state is then not the circuit's).
-Program lower(const Circuit& circuit, const std::vector<PauliSum>& observables);
+Program lower(const Circuit& circuit, const std::vector<PauliSum>& observables, bool single_sample = false);
 
 }  // namespace quanta::simulate

@@ -12,6 +12,7 @@
 #include "quanta/core/error.h"
 #include "quanta/core/parallel.h"
 #include "quanta/simulate/kernels.h"
+#include "quanta/simulate/large.h"
 
 namespace quanta {
 
@@ -76,12 +77,12 @@ struct Simulator<T>::Impl {
   Circuit circuit;
   std::vector<PauliSum> observables;
   const Kernels<T>& kernel = kernels<T>();
-  Compiled<T> measured;  // with the observables' basis changes
-  std::once_flag plain_once;
-  std::unique_ptr<Compiled<T>> plain;  // without
+  // With the observables' basis changes and without; made when first used.
+  std::once_flag measured_once, plain_once;
+  std::unique_ptr<Compiled<T>> measured_tiles, plain_tiles;
   Pool<Workspace<T>> workspaces;
 
-  Impl(const Circuit& c, const std::vector<PauliSum>& o) : circuit(c), observables(o), measured(check(c, o), o) {}
+  Impl(const Circuit& c, const std::vector<PauliSum>& o) : circuit(check(c, o)), observables(o) {}
 
   static const Circuit& check(const Circuit& circuit, const std::vector<PauliSum>& observables) {
     for (const PauliSum& sum : observables)
@@ -95,11 +96,65 @@ struct Simulator<T>::Impl {
     return circuit;
   }
 
-  Compiled<T>& without_observables() {
-    std::call_once(plain_once, [&] {
-      if (!observables.empty()) plain = std::make_unique<Compiled<T>>(circuit, std::vector<PauliSum>{});
+  Compiled<T>& measured() {
+    std::call_once(measured_once, [&] { measured_tiles = std::make_unique<Compiled<T>>(circuit, observables); });
+    return *measured_tiles;
+  }
+  Compiled<T>& plain() {
+    if (observables.empty()) return measured();
+    std::call_once(plain_once, [&] { plain_tiles = std::make_unique<Compiled<T>>(circuit, std::vector<PauliSum>{}); });
+    return *plain_tiles;
+  }
+
+  // States that do not fit into the cache as a tile are run one by one, but for gradients.
+  static constexpr int kLargeWires = 14;
+  bool is_large() const { return circuit.wires() >= kLargeWires; }
+
+  struct Large {
+    Large(const Circuit& circuit, const std::vector<PauliSum>& observables) : simulator(circuit, observables) {}
+    LargeSimulator<T> simulator;
+    std::mutex mutex;
+    std::vector<std::unique_ptr<LargeState<T>>> idle;
+  };
+  Large& large(bool with_observables) {
+    with_observables = with_observables && !observables.empty();
+    std::call_once(large_once[with_observables], [&] {
+      large_simulators[with_observables] =
+          std::make_unique<Large>(circuit, with_observables ? observables : std::vector<PauliSum>{});
     });
-    return plain ? *plain : measured;
+    return *large_simulators[with_observables];
+  }
+  std::once_flag large_once[2];
+  std::unique_ptr<Large> large_simulators[2];
+
+  /// Runs a large circuit on every sample; visit(simulator, state, sample) sees each final state.
+  template <class Visit>
+  void run_large(bool with_observables, int64_t batch, const T* weights, const T* inputs, Visit visit) {
+    Large& l = large(with_observables);
+    const auto one = [&](int64_t b) {
+      std::unique_ptr<LargeState<T>> state;
+      {
+        const std::lock_guard lock(l.mutex);
+        if (!l.idle.empty()) {
+          state = std::move(l.idle.back());
+          l.idle.pop_back();
+        }
+      }
+      if (!state) state = std::make_unique<LargeState<T>>(circuit.wires());
+      l.simulator.run(weights, inputs + b * circuit.inputs(), *state);
+      visit(l.simulator, *state, b);
+      const std::lock_guard lock(l.mutex);
+      l.idle.push_back(std::move(state));
+    };
+    // Samples side by side as long as their states are small; the largest share the threads among them.
+    const bool together = circuit.wires() < 20;
+    if (together) {
+      parallel_for(batch, 1, [&](int64_t begin, int64_t end) {
+        for (int64_t b = begin; b < end; ++b) one(b);
+      });
+    } else {
+      for (int64_t b = 0; b < batch; ++b) one(b);
+    }
   }
 
   // Batches are cut into chunks of tiles by their size alone, so that sums do not depend on the number of threads.
@@ -167,7 +222,7 @@ struct Simulator<T>::Impl {
   void run(Compiled<T>& compiled, Values<T>& values, int64_t batch, const T* weights, const T* inputs, bool backward,
            Visit visit, Finish finish) {
     require(batch >= 0, "the batch size is {}, expected 0 or more", batch);
-    values.update(compiled.program, compiled.tables, weights, kernel.math);
+    values.update(compiled.program, compiled.tables, weights, nullptr, kernel.math);
     if (batch == 0) return;
     const Cut parts = cut(batch);
     parallel_for(parts.chunks, grain(compiled, parts), [&](int64_t begin, int64_t end) {
@@ -217,9 +272,13 @@ int Simulator<T>::outputs() const {
 
 template <class T>
 void Simulator<T>::expectations(int64_t batch, const T* weights, const T* inputs, T* values) const {
-  Borrowed<Values<T>> coefficients(impl_->measured.values);
+  if (impl_->is_large())
+    return impl_->run_large(true, batch, weights, inputs, [&](const auto& simulator, const auto& state, int64_t b) {
+      simulator.expectations(state, values + b * outputs());
+    });
+  Borrowed<Values<T>> coefficients(impl_->measured().values);
   impl_->run(
-      impl_->measured, *coefficients, batch, weights, inputs, false,
+      impl_->measured(), *coefficients, batch, weights, inputs, false,
       [&](const Tile<T>& tile, auto& lanes, int64_t first, int64_t count) {
         impl_->kernel.measure(tile);
         impl_->from_lanes(lanes.expectations, outputs(), first, count, values);
@@ -231,14 +290,14 @@ template <class T>
 void Simulator<T>::vjp(int64_t batch, const T* weights, const T* inputs, const T* upstream, T* dweights, T* dinputs,
                        T* values) const {
   Impl& impl = *impl_;
-  const size_t W = size_t(this->weights()), slots = 3 * size_t(impl.measured.tables.overlap_slots),
-               L = impl.kernel.lanes;
+  Compiled<T>& compiled = impl.measured();
+  const size_t W = size_t(this->weights()), slots = 3 * size_t(compiled.tables.overlap_slots), L = impl.kernel.lanes;
   const int64_t chunks = impl.cut(batch).chunks;
-  Borrowed<Values<T>> coefficients(impl.measured.values);
+  Borrowed<Values<T>> coefficients(compiled.values);
   Borrowed<Workspace<T>> memory(impl.workspaces);
   double* sums = reserve(memory->sums, size_t(chunks + 1) * (W + slots));  // of each chunk; in front, of all
   impl.run(
-      impl.measured, *coefficients, batch, weights, inputs, true,
+      compiled, *coefficients, batch, weights, inputs, true,
       [&](const Tile<T>& forward, auto& lanes, int64_t first, int64_t count) {
         Tile<T> tile = forward;
         if (!dweights) tile.dweights = nullptr;
@@ -260,13 +319,17 @@ void Simulator<T>::vjp(int64_t batch, const T* weights, const T* inputs, const T
   std::fill_n(sums, W + slots, 0.0);
   for (int64_t chunk = 1; chunk <= chunks; ++chunk)
     for (size_t i = 0; i < W + slots; ++i) sums[i] += sums[size_t(chunk) * (W + slots) + i];
-  coefficients->add_gradients(impl.measured.program, impl.measured.tables, sums + W, sums, impl.kernel.math);
+  coefficients->add_gradients(compiled.program, compiled.tables, sums + W, sums, impl.kernel.math);
   std::copy_n(sums, W, dweights);
 }
 
 template <class T>
 void Simulator<T>::states(int64_t batch, const T* weights, const T* inputs, std::complex<T>* states) const {
-  Compiled<T>& compiled = impl_->without_observables();
+  if (impl_->is_large())
+    return impl_->run_large(false, batch, weights, inputs, [&](const auto& simulator, const auto& state, int64_t b) {
+      simulator.amplitudes(weights, inputs + b * this->inputs(), state, states + (size_t(b) << wires()));
+    });
+  Compiled<T>& compiled = impl_->plain();
   const Program& program = compiled.program;
   const size_t size = size_t{1} << program.wires, L = impl_->kernel.lanes;
   const std::vector<double> wide(weights, weights + program.weights);
@@ -298,25 +361,30 @@ void Simulator<T>::states(int64_t batch, const T* weights, const T* inputs, std:
 
 template <class T>
 void Simulator<T>::probabilities(int64_t batch, const T* weights, const T* inputs, T* probabilities) const {
-  const size_t size = size_t{1} << wires();
-  std::vector<std::complex<T>> buffer(size);
-  for (int64_t b = 0; b < batch; ++b) {
-    states(1, weights, inputs + b * this->inputs(), buffer.data());
-    for (size_t i = 0; i < size; ++i) probabilities[size_t(b) * size + i] = std::norm(buffer[i]);
-  }
+  if (impl_->is_large())
+    return impl_->run_large(false, batch, weights, inputs, [&](const auto& simulator, const auto& state, int64_t b) {
+      simulator.probabilities(state, probabilities + (size_t(b) << wires()));
+    });
+  std::vector<std::complex<T>> amplitudes(size_t(batch) << wires());
+  states(batch, weights, inputs, amplitudes.data());
+  std::transform(amplitudes.begin(), amplitudes.end(), probabilities, [](const auto& a) { return std::norm(a); });
 }
 
 template <class T>
 void Simulator<T>::samples(int64_t batch, const T* weights, const T* inputs, int64_t shots, const Random& random,
                            uint64_t* samples) const {
   require(shots >= 0, "the number of shots is {}, expected 0 or more", shots);
+  if (impl_->is_large())
+    return impl_->run_large(false, batch, weights, inputs, [&](const auto& simulator, const auto& state, int64_t b) {
+      simulator.samples(state, shots, random.split(uint64_t(b)), samples + b * shots);
+    });
   const size_t size = size_t{1} << wires();
-  std::vector<T> buffer(size);
+  std::vector<T> probability(size_t(batch) * size);
+  probabilities(batch, weights, inputs, probability.data());
+  std::vector<double> cumulative(size);
   for (int64_t b = 0; b < batch; ++b) {
-    probabilities(1, weights, inputs + b * this->inputs(), buffer.data());
-    std::vector<double> cumulative(size);
     double sum = 0;
-    for (size_t i = 0; i < size; ++i) cumulative[i] = sum += double(buffer[i]);
+    for (size_t i = 0; i < size; ++i) cumulative[i] = sum += double(probability[size_t(b) * size + i]);
     Random stream = random.split(uint64_t(b));
     for (int64_t s = 0; s < shots; ++s) {
       const auto at = std::upper_bound(cumulative.begin(), cumulative.end() - 1, stream.uniform() * sum);
