@@ -1,3 +1,8 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <memory>
+
 #include "quanta/cli/command.h"
 #include "quanta/papers/recipe.h"
 
@@ -37,13 +42,18 @@ void list_json() {
 }  // namespace
 
 void add_list(CLI::App& app, int& status) {
+  struct Options {
+    bool markdown = false;
+    bool json = false;
+  };
+  const auto options = std::make_shared<Options>();
   auto* command = app.add_subcommand("list", "The systems: number, name, kind, seconds of the small run, title");
-  auto* markdown = command->add_flag("--markdown", "Print the table of the README");
-  auto* json = command->add_flag("--json", "Print one JSON array")->excludes(markdown);
-  command->callback([markdown, json, &status] {
-    if (*markdown)
+  auto* markdown = command->add_flag("--markdown", options->markdown, "Print the table of the README");
+  command->add_flag("--json", options->json, "Print one JSON array")->excludes(markdown);
+  command->callback([options, &status] {
+    if (options->markdown)
       list_markdown();
-    else if (*json)
+    else if (options->json)
       list_json();
     else
       list_text();
