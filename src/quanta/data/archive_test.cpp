@@ -125,7 +125,7 @@ TEST(Archive, SurvivesMutations) {
   Random random(2);
   for (const char* name : {"a.tar", "a.zip", "a.tar.gz"}) {
     const std::string whole = get(folder / name);
-    for (int i = 0; i < 1000; ++i) {
+    for (int i = 0; i < 500; ++i) {
       put(folder / "m", testing::mutate(whole, random));
       try {
         for_each_member(

@@ -145,7 +145,8 @@ torch::Tensor Table::numbers(std::string_view column) const {
 
 Table parse_csv(std::string_view text, const std::string& name, const CsvOptions& options) {
   if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);
-  const bool tab_name = name.find(".tsv") != std::string::npos || name.find(".tab") != std::string::npos;
+  const std::string file = std::filesystem::path(name).filename().string();
+  const bool tab_name = file.find(".tsv") != std::string::npos || file.find(".tab") != std::string::npos;
   const char separator = options.separator ? options.separator : tab_name ? '\t' : ',';
   const bool quotes = options.quotes == CsvOptions::Quotes::kAutomatic ? separator != '\t'
                                                                        : options.quotes == CsvOptions::Quotes::kRfc4180;

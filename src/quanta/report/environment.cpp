@@ -28,6 +28,8 @@ std::vector<std::pair<std::string, std::string>> environment_facts() {
           {"Compiler", machine.compiler}};
 }
 
-void write_html(const Report& report, const std::filesystem::path& path) { write_file(path, to_html(report)); }
+void write_html(const Report& report, const std::filesystem::path& path) {
+  write_file(path, to_html(report));
+}
 
 }  // namespace quanta

@@ -89,7 +89,8 @@ bool looks_numeric(const std::string& cell) {
   char* end = nullptr;
   std::strtod(cell.c_str(), &end);
   // A number, or one with a unit or an uncertainty behind it; not a word like "nan" or "infinity".
-  return end != cell.c_str() && (std::isdigit(static_cast<unsigned char>(cell[0])) || std::ispunct(static_cast<unsigned char>(cell[0])));
+  return end != cell.c_str() &&
+         (std::isdigit(static_cast<unsigned char>(cell[0])) || std::ispunct(static_cast<unsigned char>(cell[0])));
 }
 
 std::string paragraphs(const std::string& text) {
@@ -97,7 +98,8 @@ std::string paragraphs(const std::string& text) {
   size_t begin = 0;
   while (begin < text.size()) {
     const size_t end = std::min(text.find("\n\n", begin), text.size());
-    if (const std::string part = text.substr(begin, end - begin); part.find_first_not_of(" \n\t\r") != std::string::npos)
+    if (const std::string part = text.substr(begin, end - begin);
+        part.find_first_not_of(" \n\t\r") != std::string::npos)
       html += "<p>" + escape_xml(part) + "</p>\n";
     begin = end + 2;
   }
@@ -110,9 +112,11 @@ std::string table_html(const Table& table) {
   // A column is set to the right if all its cells are numbers.
   std::vector<bool> numeric(table.columns.size(), !table.rows.empty());
   for (const auto& row : table.rows)
-    for (size_t i = 0; i < numeric.size(); ++i) numeric[i] = numeric[i] && (i >= row.size() || row[i].empty() || looks_numeric(row[i]));
+    for (size_t i = 0; i < numeric.size(); ++i)
+      numeric[i] = numeric[i] && (i >= row.size() || row[i].empty() || looks_numeric(row[i]));
   const auto cell = [&](const char* tag, size_t i, const std::string& text) {
-    html += fmt::format("<{}{}>{}</{}>", tag, i < numeric.size() && numeric[i] ? " class=\"number\"" : "", escape_xml(text), tag);
+    html += fmt::format("<{}{}>{}</{}>", tag, i < numeric.size() && numeric[i] ? " class=\"number\"" : "",
+                        escape_xml(text), tag);
   };
   html += "<thead><tr>";
   for (size_t i = 0; i < table.columns.size(); ++i) cell("th", i, table.columns[i]);
@@ -142,7 +146,9 @@ std::string inline_svg(std::string svg, const std::string& prefix) {
   return svg;
 }
 
-struct Size { double width = 0, height = 0; };
+struct Size {
+  double width = 0, height = 0;
+};
 
 Size svg_size(const std::string& svg) {
   Size size;
@@ -161,7 +167,8 @@ std::string figure_html(const Figure& figure, int index) {
   } else {
     // Shrinks with the screen to a size that can still be read, then scrolls; never grows beyond its own size by much.
     const double least = wide ? 0.6 * width : 0;
-    html += fmt::format("<div class=\"scroll\"><div style=\"max-width:{:.0f}px;min-width:{:.0f}px;margin:0 auto\">", 1.15 * width, least);
+    html += fmt::format("<div class=\"scroll\"><div style=\"max-width:{:.0f}px;min-width:{:.0f}px;margin:0 auto\">",
+                        1.15 * width, least);
     html += inline_svg(figure.svg, fmt::format("figure{}-", index)) + "</div></div>";
   }
   if (!figure.caption.empty()) html += "<figcaption>" + escape_xml(figure.caption) + "</figcaption>";
@@ -175,12 +182,16 @@ std::string with_unit(double value, const std::string& unit) {
 }
 
 std::string results_html(const Report& report) {
-  std::string html = "<section><h2>Measured beside published</h2>\n<div class=\"scroll\"><table>\n<thead><tr><th>Quantity</th>"
-      "<th class=\"number\">Measured here</th><th class=\"number\">Published</th><th>Source</th></tr></thead>\n<tbody>\n";
+  std::string html =
+      "<section><h2>Measured beside published</h2>\n<div class=\"scroll\"><table>\n<thead><tr><th>Quantity</th>"
+      "<th class=\"number\">Measured here</th><th "
+      "class=\"number\">Published</th><th>Source</th></tr></thead>\n<tbody>\n";
   for (const Result& result : report.results) {
-    html += fmt::format("<tr><td>{}</td><td class=\"number\"><b>{}</b></td><td class=\"number\">{}</td><td>{}</td></tr>\n",
-        escape_xml(result.name), with_unit(result.value, result.unit),
-        result.paper ? with_unit(*result.paper, result.unit) : "<span class=\"absent\">–</span>", escape_xml(result.paper_source));
+    html +=
+        fmt::format("<tr><td>{}</td><td class=\"number\"><b>{}</b></td><td class=\"number\">{}</td><td>{}</td></tr>\n",
+                    escape_xml(result.name), with_unit(result.value, result.unit),
+                    result.paper ? with_unit(*result.paper, result.unit) : "<span class=\"absent\">–</span>",
+                    escape_xml(result.paper_source));
   }
   return html + "</tbody></table></div></section>\n";
 }
@@ -189,7 +200,8 @@ std::string checks_html(const Report& report) {
   std::string html = "<section><h2>Checks</h2>\n<ul class=\"checks\">\n";
   for (const Check& check : report.checks) {
     html += fmt::format("<li><span class=\"mark {}\">{}</span><div>{}<div class=\"detail\">{}</div></div></li>\n",
-        check.holds ? "pass" : "fail", check.holds ? "PASS" : "FAIL", escape_xml(check.name), escape_xml(check.detail));
+                        check.holds ? "pass" : "fail", check.holds ? "PASS" : "FAIL", escape_xml(check.name),
+                        escape_xml(check.detail));
   }
   return html + "</ul></section>\n";
 }
@@ -206,12 +218,13 @@ std::string verdict_html(const Report& report) {
 
 std::string to_html(const Report& report) {
   const std::string title = escape_xml(report.title);
-  std::string html = "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
+  std::string html =
+      "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
       "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
       "<meta name=\"color-scheme\" content=\"light dark\">\n";
   html += fmt::format("<title>{} · Quanta</title>\n<style>{}</style>\n</head>\n<body>\n<main>\n", title, kStyle);
-  html += fmt::format("<div class=\"kicker\">Quanta · system {} · {} run</div>\n<h1>{}</h1>\n", escape_xml(report.recipe),
-                      escape_xml(report.mode), title);
+  html += fmt::format("<div class=\"kicker\">Quanta · system {} · {} run</div>\n<h1>{}</h1>\n",
+                      escape_xml(report.recipe), escape_xml(report.mode), title);
   html += verdict_html(report);
   html += paragraphs(report.summary);
 
@@ -241,7 +254,8 @@ std::string to_html(const Report& report) {
     html += "</section>\n";
   }
   if (!report.command.empty())
-    html += "<section><h2>Run it again</h2>\n<pre class=\"command\">" + escape_xml(report.command) + "</pre></section>\n";
+    html +=
+        "<section><h2>Run it again</h2>\n<pre class=\"command\">" + escape_xml(report.command) + "</pre></section>\n";
   if (!report.config.empty())
     html += "<section><h2>Configuration</h2>\n<pre>" + escape_xml(report.config) + "</pre></section>\n";
   if (!report.environment.empty()) {

@@ -63,8 +63,9 @@ Figure image_grid(const std::vector<GridImage>& images, int columns, std::string
   for (const GridImage& image : images) {
     require((image.channels == 1 || image.channels == 3) && image.height > 0 && image.width > 0 &&
                 image.pixels.size() == size_t(image.channels * image.height * image.width),
-            "an image of {}x{} with {} channels has {} pixel values; expected 1 or 3 channels and {} values", image.width,
-            image.height, image.channels, image.pixels.size(), image.channels * image.height * image.width);
+            "an image of {}x{} with {} channels has {} pixel values; expected 1 or 3 channels and {} values",
+            image.width, image.height, image.channels, image.pixels.size(),
+            image.channels * image.height * image.width);
     const auto lines = lines_of(image.caption);
     text_lines = std::max(text_lines, lines.size());
     for (const std::string& line : lines) cell = std::max(cell, kLetter * double(line.size()));
@@ -88,7 +89,8 @@ Figure image_grid(const std::vector<GridImage>& images, int columns, std::string
         x + (cell - 72) / 2, y, height, base64(png(image)));
     double baseline = y + tallest;
     for (const std::string& line : lines_of(image.caption))
-      figure.svg += fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\">{}</text>\n", x + cell / 2, baseline += kLine, escape_xml(line));
+      figure.svg +=
+          fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\">{}</text>\n", x + cell / 2, baseline += kLine, escape_xml(line));
   }
   figure.svg += "</svg>\n";
   return figure;

@@ -19,9 +19,13 @@ constexpr int kMaxLabelledCells = 20;       // rows or columns of a heat map bey
 // Okabe and Ito's colours without yellow, which is lost on white; the last stands for their black, lost on dark pages.
 constexpr std::array kPalette{"#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F"};
 
-const char* color_of(size_t index) { return kPalette[index % kPalette.size()]; }
+const char* color_of(size_t index) {
+  return kPalette[index % kPalette.size()];
+}
 
-std::string number(double value) { return fmt::format("{:.9g}", value); }
+std::string number(double value) {
+  return fmt::format("{:.9g}", value);
+}
 
 /// A gnuplot string; in single quotes nothing is expanded.
 std::string quote(const std::string& text) {
@@ -40,9 +44,9 @@ void replace_all(std::string& text, std::string_view from, std::string_view to) 
     text.replace(at, from.size(), to);
 }
 
-void erase_element(std::string& svg, const std::string& name) {
-  const size_t begin = svg.find("<" + name + ">"), end = svg.find("</" + name + ">");
-  if (begin < end && end != std::string::npos) svg.erase(begin, end + name.size() + 3 - begin);
+void erase_elements(std::string& svg, const std::string& name) {
+  for (size_t begin; (begin = svg.find("<" + name + ">")) != std::string::npos;)
+    svg.erase(begin, svg.find("</" + name + ">", begin) + name.size() + 3 - begin);
 }
 
 Figure draw(const std::string& script, int width, int height, const std::string& title, std::string caption) {
@@ -50,7 +54,8 @@ Figure draw(const std::string& script, int width, int height, const std::string&
   const std::string head = fmt::format(
       "set encoding utf8\nset terminal svg size {},{} dynamic noenhanced font 'sans-serif,13'\n"
       "set border 3 lw 1\nset tics nomirror out scale 0.5\nset grid lc rgb '#A0808080' lw 0.7\n"
-      "set key noautotitle bottom center outside horizontal Left reverse samplen 1.6 spacing 1.2\nset tmargin 2.4\nset pointintervalbox 0\n"
+      "set key noautotitle bottom center outside horizontal Left reverse samplen 1.6 spacing 1.2\nset tmargin 2.4\nset "
+      "pointintervalbox 0\n"
       "set title {} font 'sans-serif,15' offset 0,-0.3\n",
       width, height, quote(title));
   const auto gnuplot = find_program("gnuplot");
@@ -64,8 +69,8 @@ Figure draw(const std::string& script, int width, int height, const std::string&
     return figure;
   }
   figure.svg = result.output.substr(result.output.find("<svg"));
-  erase_element(figure.svg, "title");  // it would show as a tooltip
-  erase_element(figure.svg, "desc");
+  erase_elements(figure.svg, "title");  // they would show as tooltips
+  erase_elements(figure.svg, "desc");
   // What gnuplot draws in black follows the page's text colour, so that it shows on light and dark.
   for (const char* attribute : {"stroke=", "fill=", "fill = ", "color="})
     for (const char* black : {"'black'", "\"black\"", "'rgb(  0,   0,   0)'"})
@@ -79,28 +84,35 @@ Figure empty_figure(std::string caption) {
 }
 
 std::string axis_script(const char* name, const Axis& axis) {
-  std::string script = fmt::format("set {}label {}{}\n", name, quote(axis.label), name[0] == 'x' ? " offset 0,0.7" : "");
+  std::string script = fmt::format("set {}label {}{}\n", name, quote(axis.label), name[0] == 'x' ? " offset 0,1" : "");
   if (axis.log) script += fmt::format("set logscale {}\n", name);
   if (axis.min || axis.max)
-    script += fmt::format("set {}range [{}:{}]\n", name, axis.min ? number(*axis.min) : "*", axis.max ? number(*axis.max) : "*");
+    script += fmt::format("set {}range [{}:{}]\n", name, axis.min ? number(*axis.min) : "*",
+                          axis.max ? number(*axis.max) : "*");
   return script;
 }
 
-bool drawable(double value, const Axis& axis) { return std::isfinite(value) && (!axis.log || value > 0); }
+bool drawable(double value, const Axis& axis) {
+  return std::isfinite(value) && (!axis.log || value > 0);
+}
 
 /// Names along an axis, slanted if they would run into each other.
 std::string names_script(const char* axis, const std::vector<std::string>& names, double room) {
   size_t longest = 0;
   for (const std::string& name : names) longest = std::max(longest, name.size());
   std::string script = fmt::format("set {}tics scale 0 (", axis);
-  for (size_t i = 0; i < names.size(); ++i) script += fmt::format("{}{} {}", i ? ", " : "", quote(names[i]), i);
+  for (size_t i = 0; i < names.size(); ++i) {
+    std::string name = names[i];
+    replace_all(name, "%", "%%");  // a tic's name is a format
+    script += fmt::format("{}{} {}", i ? ", " : "", quote(name), i);
+  }
   script += ")";
   if (axis[0] == 'x' && 7.5 * double(longest * names.size()) > room) script += " rotate by 35 right";
   return script + "\n";
 }
 
-/// Labels of points, each at the first of six places around its point where it covers no point and no other label. Works
-/// with an estimate of the plot's inside and of the letters' size.
+/// Labels of points, each at the first of six places around its point where it covers no point and no other label.
+/// Works with an estimate of the plot's inside and of the letters' size.
 std::string labels_script(const std::vector<ScatterPlot::Point>& points, const ScatterPlot& plot) {
   struct Box {
     double left, right, bottom, top;
@@ -123,9 +135,12 @@ std::string labels_script(const std::vector<ScatterPlot::Point>& points, const S
   for (size_t i = 0; i < points.size(); ++i) {
     if (points[i].label.empty()) continue;
     const double width = kLetter * double(points[i].label.size());
-    struct Place { const char* justify; double dx, dy; };
-    constexpr Place kPlaces[]{{"left", 8, 0}, {"right", -8, 0}, {"center", 0, 14}, {"center", 0, -14},
-                              {"left", 8, 14}, {"right", -8, -14}};
+    struct Place {
+      const char* justify;
+      double dx, dy;
+    };
+    constexpr Place kPlaces[]{{"left", 8, 0},     {"right", -8, 0}, {"center", 0, 14},
+                              {"center", 0, -14}, {"left", 8, 14},  {"right", -8, -14}};
     const Place* best = nullptr;
     Box box{};
     for (const Place& place : kPlaces) {
@@ -139,8 +154,9 @@ std::string labels_script(const std::vector<ScatterPlot::Point>& points, const S
     }
     if (!best) continue;  // a label no one could read
     taken.push_back(box);
-    script += fmt::format("set label {} at {},{} {} offset char {:.2f},{:.2f} font 'sans-serif,12'\n", quote(points[i].label),
-                          number(points[i].x), number(points[i].y), best->justify, best->dx / kLetter, best->dy / kLine);
+    script +=
+        fmt::format("set label {} at {},{} {} offset char {:.2f},{:.2f} font 'sans-serif,12'\n", quote(points[i].label),
+                    number(points[i].x), number(points[i].y), best->justify, best->dx / kLetter, best->dy / kLine);
   }
   return script;
 }
@@ -157,8 +173,8 @@ Figure line_plot(const LinePlot& plot, std::string caption) {
     const size_t n = series.y.size();
     require((series.x.empty() || series.x.size() == n) && series.low.size() == series.high.size() &&
                 (series.low.empty() || series.low.size() == n),
-            "series '{}' of the plot '{}' has {} y values, {} x values and a band of {} and {}", series.name, plot.title,
-            n, series.x.size(), series.low.size(), series.high.size());
+            "series '{}' of the plot '{}' has {} y values, {} x values and a band of {} and {}", series.name,
+            plot.title, n, series.x.size(), series.low.size(), series.high.size());
     std::string line, band;
     size_t points = 0;
     for (size_t i = 0; i < n; ++i) {
@@ -180,7 +196,8 @@ Figure line_plot(const LinePlot& plot, std::string caption) {
     data += fmt::format("$line{} << EOD\n{}EOD\n", s, line);
     if (!band.empty()) {
       data += fmt::format("$band{} << EOD\n{}EOD\n", s, band);
-      bands += fmt::format("$band{} using 1:2:3 with filledcurves fc rgb '{}' fs transparent solid 0.2 noborder, ", s, color);
+      bands += fmt::format("$band{} using 1:2:3 with filledcurves fc rgb '{}' fs transparent solid 0.2 noborder, ", s,
+                           color);
     }
     commands += fmt::format("{}$line{} using 1:2 with {} lc rgb '{}' lw 2 dt {} pt 7 ps 0.5 title {}",
                             commands.empty() ? "" : ", ", s, points <= 40 ? "linespoints" : "lines", color,
@@ -200,9 +217,10 @@ Figure bar_plot(const BarPlot& plot, std::string caption) {
   bool any = false, negative = false;
   for (size_t s = 0; s < plot.bars.size(); ++s) {
     const auto& bars = plot.bars[s];
-    require(bars.values.size() == plot.groups.size() && (bars.errors.empty() || bars.errors.size() == plot.groups.size()),
-            "bars '{}' of the plot '{}': {} values and {} errors for {} groups", bars.name, plot.title,
-            bars.values.size(), bars.errors.size(), plot.groups.size());
+    require(
+        bars.values.size() == plot.groups.size() && (bars.errors.empty() || bars.errors.size() == plot.groups.size()),
+        "bars '{}' of the plot '{}': {} values and {} errors for {} groups", bars.name, plot.title, bars.values.size(),
+        bars.errors.size(), plot.groups.size());
     std::string rows;
     for (size_t i = 0; i < bars.values.size(); ++i) {
       if (!drawable(bars.values[i], plot.y)) continue;
@@ -217,14 +235,17 @@ Figure bar_plot(const BarPlot& plot, std::string caption) {
     data += fmt::format("$bars{} << EOD\n{}EOD\n", s, rows);
     commands += fmt::format("{}$bars{} using 1:2:({}) with boxes fc rgb '{}' fs solid 0.85 noborder title {}",
                             commands.empty() ? "" : ", ", s, number(0.92 * width), color_of(s), quote(bars.name));
-    if (!bars.errors.empty()) commands += fmt::format(", $bars{} using 1:($2-$3):(0):(2*$3) with vectors heads size graph 0.008,90 lc black lw 1.3", s);
+    if (!bars.errors.empty())
+      commands +=
+          fmt::format(", $bars{} using 1:($2-$3):(0):(2*$3) with vectors heads size graph 0.008,90 lc black lw 1.3", s);
     if (labelled) commands += fmt::format(", $bars{} using 1:4:5 with labels offset 0,0.6 font 'sans-serif,12'", s);
   }
   if (!any) return empty_figure(std::move(caption));
   Axis y = plot.y;
   if (!y.min && !y.log && !negative) y.min = 0;
-  const std::string script = axis_script("y", y) + names_script("x", plot.groups, kWidth - 100) + "set grid noxtics\n" +
-                             fmt::format("set xrange [-0.6:{}]\nset offsets 0, 0, graph 0.08, 0\n", double(plot.groups.size()) - 0.4);
+  const std::string script =
+      axis_script("y", y) + names_script("x", plot.groups, kWidth - 100) + "set grid noxtics\n" +
+      fmt::format("set xrange [-0.6:{}]\nset offsets 0, 0, graph 0.08, 0\n", double(plot.groups.size()) - 0.4);
   return draw(script + data + "plot " + commands + "\n", kWidth, kHeight, plot.title, std::move(caption));
 }
 
@@ -247,7 +268,8 @@ Figure heat_map(const HeatMap& map, std::string caption) {
     for (int c = 0; c < columns; ++c) {
       const double value = map.values[r * columns + c];
       if (!std::isfinite(value)) continue;
-      const double share = map.normalize_rows ? (sum > 0 ? value / sum : 0) : (most > least ? (value - least) / (most - least) : 1);
+      const double share =
+          map.normalize_rows ? (sum > 0 ? value / sum : 0) : (most > least ? (value - least) / (most - least) : 1);
       // One hue, as opaque as the value is high: right on a light and on a dark page. gnuplot's alpha is transparency.
       const auto transparency = uint32_t(std::lround(255 * (1 - std::clamp(share, 0.0, 1.0))));
       cells += fmt::format("{} {} {}\n", c, r, transparency << 24 | 0x0072B2);
@@ -274,13 +296,21 @@ Figure heat_map(const HeatMap& map, std::string caption) {
   const std::string script = fmt::format(
       "unset grid\nset border 0\nset xlabel {}\nset ylabel {}\nset xrange [-0.5:{}]\nset yrange [{}:-0.5]\n",
       quote(map.x_label), quote(map.y_label), columns - 0.5, rows - 0.5);
-  return draw(script + names_script("x", map.columns, cell * columns) + names_script("y", map.rows, 0) + data + "plot " + commands + "\n",
+  return draw(script + names_script("x", map.columns, cell * columns) + names_script("y", map.rows, 0) + data +
+                  "plot " + commands + "\n",
               width, height, map.title, std::move(caption));
 }
 
-Figure confusion_plot(const std::vector<std::string>& classes, const std::vector<int64_t>& counts, std::string caption) {
-  return heat_map({.title = "Confusion matrix", .x_label = "predicted", .y_label = "true", .columns = classes, .rows = classes,
-                   .values = std::vector<double>(counts.begin(), counts.end()), .decimals = 0, .normalize_rows = true},
+Figure confusion_plot(const std::vector<std::string>& classes, const std::vector<int64_t>& counts,
+                      std::string caption) {
+  return heat_map({.title = "Confusion matrix",
+                   .x_label = "predicted",
+                   .y_label = "true",
+                   .columns = classes,
+                   .rows = classes,
+                   .values = std::vector<double>(counts.begin(), counts.end()),
+                   .decimals = 0,
+                   .normalize_rows = true},
                   std::move(caption));
 }
 
@@ -310,11 +340,13 @@ Figure scatter_plot(const ScatterPlot& plot, std::string caption) {
   }
   for (size_t s = 0; s < names.size(); ++s) {
     data += fmt::format("$points{} << EOD\n{}EOD\n", s, points[names[s]]);
-    commands += fmt::format("{}$points{} using 1:2 with points pt 7 ps 0.9 lc rgb '{}' title {}", commands.empty() ? "" : ", ",
-                            s, color_of(s), quote(names[s]));
+    commands += fmt::format("{}$points{} using 1:2 with points pt 7 ps 0.9 lc rgb '{}' title {}",
+                            commands.empty() ? "" : ", ", s, color_of(s), quote(names[s]));
   }
-  return draw(axis_script("x", plot.x) + axis_script("y", plot.y) + "set offsets graph 0.05, graph 0.05, graph 0.08, graph 0.05\n" +
-              labels_script(drawn, plot) + data + "plot " + commands + "\n", kWidth, kHeight, plot.title, std::move(caption));
+  return draw(axis_script("x", plot.x) + axis_script("y", plot.y) +
+                  "set offsets graph 0.05, graph 0.05, graph 0.08, graph 0.05\n" + labels_script(drawn, plot) + data +
+                  "plot " + commands + "\n",
+              kWidth, kHeight, plot.title, std::move(caption));
 }
 
 }  // namespace quanta

@@ -45,7 +45,7 @@ struct BarPlot {
   Axis y{};
   struct Bars {
     std::string name{};
-    std::vector<double> values{};    ///< one a group
+    std::vector<double> values{};  ///< one a group
     std::vector<double> errors{};  ///< half the length of the error bar; empty: none
   };
   std::vector<Bars> bars{};  ///< side by side in each group
@@ -59,8 +59,8 @@ struct HeatMap {
   std::vector<std::string> columns{};
   std::vector<std::string> rows{};  ///< from top to bottom
   std::vector<double> values{};     ///< [rows * columns], row by row; not finite: an empty cell
-  int decimals = 2;               ///< of the numbers in the cells
-  bool normalize_rows = false;    ///< colour by the share of the row's sum; the cells still show the values
+  int decimals = 2;                 ///< of the numbers in the cells
+  bool normalize_rows = false;      ///< colour by the share of the row's sum; the cells still show the values
 };
 Figure heat_map(const HeatMap& map, std::string caption = "");
 

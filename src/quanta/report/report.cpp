@@ -13,11 +13,15 @@ std::string valid_utf8(std::string_view text) {
   return json::parse(json(std::string(text)).dump(-1, ' ', false, json::error_handler_t::replace));
 }
 
-json number(double value) { return std::isfinite(value) ? json(value) : json(nullptr); }
+json number(double value) {
+  return std::isfinite(value) ? json(value) : json(nullptr);
+}
 
 }  // namespace
 
-bool Report::passed() const { return std::ranges::all_of(checks, &Check::holds); }
+bool Report::passed() const {
+  return std::ranges::all_of(checks, &Check::holds);
+}
 
 json to_json(const Report& report) {
   json results = json::array(), checks = json::array(), artifacts = json::array();
@@ -50,16 +54,32 @@ std::string escape_xml(std::string_view text) {
   std::string escaped;
   for (const char c : valid_utf8(text)) {
     switch (c) {
-      case '&': escaped += "&amp;"; break;
-      case '<': escaped += "&lt;"; break;
-      case '>': escaped += "&gt;"; break;
-      case '"': escaped += "&quot;"; break;
-      case '\'': escaped += "&#39;"; break;
-      case '\t': case '\n': case '\r': escaped += c; break;
+      case '&':
+        escaped += "&amp;";
+        break;
+      case '<':
+        escaped += "&lt;";
+        break;
+      case '>':
+        escaped += "&gt;";
+        break;
+      case '"':
+        escaped += "&quot;";
+        break;
+      case '\'':
+        escaped += "&#39;";
+        break;
+      case '\t':
+      case '\n':
+      case '\r':
+        escaped += c;
+        break;
       default:
         // XML 1.0 has no way to write a control character.
-        if (static_cast<unsigned char>(c) < 0x20) escaped += "\xEF\xBF\xBD";
-        else escaped += c;
+        if (static_cast<unsigned char>(c) < 0x20)
+          escaped += "\xEF\xBF\xBD";
+        else
+          escaped += c;
     }
   }
   return escaped;

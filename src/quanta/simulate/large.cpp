@@ -201,6 +201,13 @@ void LargeSimulator<T>::run(const T* weights, const T* inputs, LargeState<T>& st
 }
 
 template <class T>
+int64_t LargeSimulator<T>::sweeps() const {
+  int64_t count = 0;
+  for (size_t l = 0; l < sweeps_.size(); ++l) count += int64_t(sweeps_[l].size() + program_.layers[l].dense.size());
+  return count;
+}
+
+template <class T>
 void LargeSimulator<T>::expectations(const LargeState<T>& state, T* out) const {
   const LargeKernels<T>& kernel = large_kernels<T>();
   const size_t lanes = kernels<T>().lanes, outputs = size_t(program_.outputs);

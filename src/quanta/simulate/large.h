@@ -62,6 +62,9 @@ class LargeSimulator {
   /// Runs the circuit on one sample.
   void run(const T* weights, const T* inputs, LargeState<T>& state) const;
 
+  /// How often run() goes through the state.
+  int64_t sweeps() const;
+
   void expectations(const LargeState<T>& state, T* values) const;
   /// In the order of basis states. The phase is included.
   void amplitudes(const T* weights, const T* inputs, const LargeState<T>& state, std::complex<T>* amplitudes) const;

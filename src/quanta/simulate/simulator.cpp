@@ -360,6 +360,14 @@ void Simulator<T>::states(int64_t batch, const T* weights, const T* inputs, std:
 }
 
 template <class T>
+int64_t Simulator<T>::state_traffic() const {
+  if (!impl_->is_large()) return 0;
+  // Filling writes it, each sweep reads and writes it, and bringing it into order reads and writes it once more.
+  const int64_t passes = 1 + 2 * impl_->large(false).simulator.sweeps() + 2;
+  return passes * int64_t((2 * sizeof(T)) << wires());
+}
+
+template <class T>
 void Simulator<T>::probabilities(int64_t batch, const T* weights, const T* inputs, T* probabilities) const {
   if (impl_->is_large())
     return impl_->run_large(false, batch, weights, inputs, [&](const auto& simulator, const auto& state, int64_t b) {

@@ -44,6 +44,10 @@ class Simulator {
   /// states[b, i]: the amplitude of basis state i (bit q of i belongs to qubit q), global phase included.
   void states(int64_t batch, const Real* weights, const Real* inputs, std::complex<Real>* states) const;
 
+  /// The bytes that states() moves between memory and the processor for one sample, if the state is too large for the
+  /// cache (14 qubits and more): every pass through the state counts its reads and its writes. 0 for smaller states.
+  int64_t state_traffic() const;
+
   /// probabilities[b, i] = |states[b, i]|^2.
   void probabilities(int64_t batch, const Real* weights, const Real* inputs, Real* probabilities) const;
 

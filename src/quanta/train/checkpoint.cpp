@@ -20,9 +20,9 @@ using Tensors = std::map<std::string, torch::Tensor>;
 using ParamState = torch::optim::OptimizerParamState;
 
 constexpr std::pair<torch::ScalarType, DataType> kTypes[]{
-    {torch::kFloat32, DataType::kF32}, {torch::kFloat64, DataType::kF64},   {torch::kFloat16, DataType::kF16},
+    {torch::kFloat32, DataType::kF32},   {torch::kFloat64, DataType::kF64}, {torch::kFloat16, DataType::kF16},
     {torch::kBFloat16, DataType::kBF16}, {torch::kInt64, DataType::kI64},   {torch::kInt32, DataType::kI32},
-    {torch::kInt16, DataType::kI16},   {torch::kInt8, DataType::kI8},       {torch::kUInt8, DataType::kU8},
+    {torch::kInt16, DataType::kI16},     {torch::kInt8, DataType::kI8},     {torch::kUInt8, DataType::kU8},
     {torch::kBool, DataType::kBool}};
 
 DataType to_data_type(torch::ScalarType type, const std::string& name) {
@@ -37,7 +37,8 @@ torch::ScalarType to_scalar_type(DataType type, const std::string& name) {
   fail("tensor '{}' has type {}, which LibTorch does not know", name, data_type_name(type));
 }
 
-void write(const std::filesystem::path& path, const Tensors& tensors, const std::map<std::string, std::string>& metadata) {
+void write(const std::filesystem::path& path, const Tensors& tensors,
+           const std::map<std::string, std::string>& metadata) {
   const torch::NoGradGuard no_grad;
   std::vector<torch::Tensor> owners;  // of the memory the views show
   std::map<std::string, TensorView> views;
@@ -131,16 +132,20 @@ torch::Tensor& moment(ParamState& state) {
 const OptimizerKind& kind_of(const torch::optim::Optimizer& optimizer) {
   using namespace torch::optim;
   static const std::array kinds{
-      make_kind<Adam, AdamParamState>("Adam", {{"exp_avg", moment<AdamParamState, &AdamParamState::exp_avg>},
-                                               {"exp_avg_sq", moment<AdamParamState, &AdamParamState::exp_avg_sq>},
-                                               {"max_exp_avg_sq", moment<AdamParamState, &AdamParamState::max_exp_avg_sq>}}),
-      make_kind<AdamW, AdamWParamState>("AdamW", {{"exp_avg", moment<AdamWParamState, &AdamWParamState::exp_avg>},
-                                                  {"exp_avg_sq", moment<AdamWParamState, &AdamWParamState::exp_avg_sq>},
-                                                  {"max_exp_avg_sq", moment<AdamWParamState, &AdamWParamState::max_exp_avg_sq>}}),
-      make_kind<SGD, SGDParamState>("SGD", {{"momentum_buffer", moment<SGDParamState, &SGDParamState::momentum_buffer>}}),
-      make_kind<RMSprop, RMSpropParamState>("RMSprop", {{"square_avg", moment<RMSpropParamState, &RMSpropParamState::square_avg>},
-                                                        {"momentum_buffer", moment<RMSpropParamState, &RMSpropParamState::momentum_buffer>},
-                                                        {"grad_avg", moment<RMSpropParamState, &RMSpropParamState::grad_avg>}})};
+      make_kind<Adam, AdamParamState>("Adam",
+                                      {{"exp_avg", moment<AdamParamState, &AdamParamState::exp_avg>},
+                                       {"exp_avg_sq", moment<AdamParamState, &AdamParamState::exp_avg_sq>},
+                                       {"max_exp_avg_sq", moment<AdamParamState, &AdamParamState::max_exp_avg_sq>}}),
+      make_kind<AdamW, AdamWParamState>(
+          "AdamW", {{"exp_avg", moment<AdamWParamState, &AdamWParamState::exp_avg>},
+                    {"exp_avg_sq", moment<AdamWParamState, &AdamWParamState::exp_avg_sq>},
+                    {"max_exp_avg_sq", moment<AdamWParamState, &AdamWParamState::max_exp_avg_sq>}}),
+      make_kind<SGD, SGDParamState>("SGD",
+                                    {{"momentum_buffer", moment<SGDParamState, &SGDParamState::momentum_buffer>}}),
+      make_kind<RMSprop, RMSpropParamState>(
+          "RMSprop", {{"square_avg", moment<RMSpropParamState, &RMSpropParamState::square_avg>},
+                      {"momentum_buffer", moment<RMSpropParamState, &RMSpropParamState::momentum_buffer>},
+                      {"grad_avg", moment<RMSpropParamState, &RMSpropParamState::grad_avg>}})};
   for (const OptimizerKind& kind : kinds)
     if (kind.is(optimizer)) return kind;
   fail("checkpoints know the optimizers Adam, AdamW, SGD and RMSprop, not this one");
@@ -173,7 +178,8 @@ Tensors parameters_of(torch::optim::Optimizer& optimizer, const torch::nn::Modul
 
 json parse_metadata(const Safetensors& file, const std::filesystem::path& path, const char* key) {
   const auto found = file.metadata().find(key);
-  require(found != file.metadata().end(), "{} is not a training's checkpoint: it has no '{}' in its metadata", path.string(), key);
+  require(found != file.metadata().end(), "{} is not a training's checkpoint: it has no '{}' in its metadata",
+          path.string(), key);
   json value = json::parse(found->second, nullptr, /*allow_exceptions=*/false);
   require(value.is_object(), "{} is damaged: '{}' in its metadata is no JSON object", path.string(), key);
   return value;
@@ -212,7 +218,8 @@ void save_checkpoint(const std::filesystem::path& path, const torch::nn::Module&
   for (const auto& group : optimizer.param_groups()) rates.push_back(group.options().get_lr());
   const json optimizer_state{{"kind", kind.name}, {"steps", steps}, {"learning_rates", rates}};
   write(path, tensors,
-        {{"format", "quanta checkpoint 1"}, {"optimizer", optimizer_state.dump()},
+        {{"format", "quanta checkpoint 1"},
+         {"optimizer", optimizer_state.dump()},
          {"state", checkpoint.state.dump(-1, ' ', false, json::error_handler_t::replace)}});
 }
 
@@ -247,7 +254,8 @@ Checkpoint load_checkpoint(const std::filesystem::path& path, torch::nn::Module&
         if (const std::string key = name + "." + moment.name; file.tensors().contains("optimizer." + key))
           moments[key] = parameter->second;
     }
-    for (std::string& fault : faults(file, "optimizer.", moments)) list.push_back("the optimizer's " + std::move(fault));
+    for (std::string& fault : faults(file, "optimizer.", moments))
+      list.push_back("the optimizer's " + std::move(fault));
     refuse(path, list);
 
     std::map<std::string, std::unique_ptr<ParamState>> states;

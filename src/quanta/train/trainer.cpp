@@ -26,7 +26,9 @@ using Clock = std::chrono::steady_clock;
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
 torch::Device device_of(const torch::nn::Module& module) {
   const auto parameters = module.parameters();
@@ -38,7 +40,9 @@ torch::Tensor as_inputs(const torch::Tensor& inputs, const torch::Device& device
   return moved.scalar_type() == torch::kUInt8 ? moved.to(torch::kFloat32).div_(255) : moved;
 }
 
-bool are_classes(const torch::Tensor& targets) { return targets.scalar_type() == torch::kInt64 && targets.dim() == 1; }
+bool are_classes(const torch::Tensor& targets) {
+  return targets.scalar_type() == torch::kInt64 && targets.dim() == 1;
+}
 
 void check_examples(const Examples& examples, const char* what) {
   require(examples.size() > 0, "the {} set is empty", what);
@@ -76,8 +80,12 @@ class ModeGuard {
   std::vector<std::pair<std::shared_ptr<torch::nn::Module>, bool>> parts_;
 };
 
-json to_json(double value) { return std::isfinite(value) ? json(value) : json(nullptr); }
-double to_double(const json& value) { return value.is_null() ? kNan : value.get<double>(); }
+json to_json(double value) {
+  return std::isfinite(value) ? json(value) : json(nullptr);
+}
+double to_double(const json& value) {
+  return value.is_null() ? kNan : value.get<double>();
+}
 
 json to_json(const Epoch& e) {
   return {{"epoch", e.epoch},
@@ -147,8 +155,10 @@ class Trainer {
   History run() {
     if (!options_.out.empty()) {
       make_directory(options_.out);
-      if (options_.resume && std::filesystem::exists(checkpoint_path_)) load();
-      else std::filesystem::remove(checkpoint_path_);  // of an earlier run; a resume must not find it
+      if (options_.resume && std::filesystem::exists(checkpoint_path_))
+        load();
+      else
+        std::filesystem::remove(checkpoint_path_);  // of an earlier run; a resume must not find it
       write_metrics();
     }
     history_.interrupted = false;
@@ -166,7 +176,9 @@ class Trainer {
 
  private:
   // LibTorch's generator (dropout) starts anew at every step, so its state need not be kept.
-  void seed_torch(std::string_view what, uint64_t index) { torch::manual_seed(random_.split(what).split(index).bits64()); }
+  void seed_torch(std::string_view what, uint64_t index) {
+    torch::manual_seed(random_.split(what).split(index).bits64());
+  }
 
   int epoch() const { return int(history_.epochs.size()) + 1; }
 
@@ -196,7 +208,8 @@ class Trainer {
   /// The samples of each step of an epoch.
   std::vector<torch::Tensor> batches_of(int64_t epoch) const {
     auto batches = BatchOrder(train_.size(), {.batch = options_.batch, .seed = options_.seed}).epoch(epoch);
-    if (options_.batch > 1 && batches.size() > 1 && batches.back().size(0) == 1) {  // batch normalization cannot train on one
+    if (options_.batch > 1 && batches.size() > 1 &&
+        batches.back().size(0) == 1) {  // batch normalization cannot train on one
       const torch::Tensor last = batches.back();
       batches.pop_back();
       batches.back() = torch::cat({batches.back(), last});
@@ -220,7 +233,8 @@ class Trainer {
     if (!options_.loss) check_logits(outputs, ids.size(0), highest_label_);
     const torch::Tensor loss = loss_of(options_.loss, outputs, targets);
     const double value = loss.item<double>();
-    require(std::isfinite(value), "{}: the loss became {} in epoch {}, batch {}; try a lower learning rate or gradient clipping",
+    require(std::isfinite(value),
+            "{}: the loss became {} in epoch {}, batch {}; try a lower learning rate or gradient clipping",
             options_.label, value, epoch(), batch_ + 1);
     // No gradient rather than a zero one, which would let the moments of an unused parameter move it.
     for (auto& parameter : module_.parameters()) parameter.mutable_grad().reset();
@@ -246,15 +260,17 @@ class Trainer {
     }
     row.seconds = seconds_ + seconds_since(start_);
     history_.epochs.push_back(row);
-    if (validation_.size() && (history_.best_epoch == 0 ? std::isfinite(row.val_loss)
-                                                        : row.val_loss < history_.epochs[history_.best_epoch - 1].val_loss)) {
+    if (validation_.size() &&
+        (history_.best_epoch == 0 ? std::isfinite(row.val_loss)
+                                  : row.val_loss < history_.epochs[history_.best_epoch - 1].val_loss)) {
       history_.best_epoch = row.epoch;
       if (options_.patience) best_ = snapshot();
     }
     batch_ = seen_ = correct_ = counted_ = 0;
     loss_sum_ = seconds_ = 0;
     start_ = Clock::now();
-    history_.stopped_early = options_.patience && row.epoch - history_.best_epoch >= options_.patience && row.epoch < options_.epochs;
+    history_.stopped_early =
+        options_.patience && row.epoch - history_.best_epoch >= options_.patience && row.epoch < options_.epochs;
     finished_ = history_.stopped_early || row.epoch >= options_.epochs;
     if (finished_ && !best_.empty()) restore(best_);
     if (!options_.out.empty()) {
@@ -290,8 +306,9 @@ class Trainer {
   }
 
   json settings() const {
-    return {{"config", options_.config},     {"epochs", options_.epochs},     {"batch", options_.batch},
-            {"seed", options_.seed},         {"patience", options_.patience}, {"clip", options_.clip},
+    return {{"config", options_.config},         {"epochs", options_.epochs},
+            {"batch", options_.batch},           {"seed", options_.seed},
+            {"patience", options_.patience},     {"clip", options_.clip},
             {"training samples", train_.size()}, {"validation samples", validation_.size()}};
   }
 
@@ -301,10 +318,17 @@ class Trainer {
     start_ = Clock::now();
     json epochs = json::array();
     for (const Epoch& e : history_.epochs) epochs.push_back(to_json(e));
-    const json state{{"settings", settings()}, {"epochs", epochs},   {"best_epoch", history_.best_epoch},
-                     {"stopped_early", history_.stopped_early},      {"finished", finished_},
-                     {"batch", batch_},        {"loss_sum", loss_sum_}, {"seen", seen_},
-                     {"correct", correct_},    {"counted", counted_},   {"seconds", seconds_}};
+    const json state{{"settings", settings()},
+                     {"epochs", epochs},
+                     {"best_epoch", history_.best_epoch},
+                     {"stopped_early", history_.stopped_early},
+                     {"finished", finished_},
+                     {"batch", batch_},
+                     {"loss_sum", loss_sum_},
+                     {"seen", seen_},
+                     {"correct", correct_},
+                     {"counted", counted_},
+                     {"seconds", seconds_}};
     save_checkpoint(checkpoint_path_, module_, optimizer_, {state, finished_ ? decltype(best_){} : best_});
   }
 
@@ -321,7 +345,8 @@ class Trainer {
     const json there = read_checkpoint_state(checkpoint_path_).at("settings"), here = settings();
     for (const auto& [key, value] : here.items()) {
       const json old = there.value(key, json());
-      require(old == value, "{} was made with another {}: {}; give the same settings to resume, or start over without resuming",
+      require(old == value,
+              "{} was made with another {}: {}; give the same settings to resume, or start over without resuming",
               checkpoint_path_.string(), key,
               key == "config" ? first_difference(old.is_string() ? old.get<std::string>() : "", value)
                               : fmt::format("{} there, {} here", old.dump(), value.dump()));

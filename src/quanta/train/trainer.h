@@ -50,7 +50,7 @@ struct TrainOptions {
   std::filesystem::path out{};
   std::string label = "train";     ///< names the training in the progress bar, the metrics and the checkpoint's file
   bool resume = false;             ///< go on from the checkpoint if there is one
-  std::string config{};              ///< all else that fixes the result; a checkpoint made under another text is refused
+  std::string config{};            ///< all else that fixes the result; a checkpoint made under another text is refused
   double checkpoint_seconds = 30;  ///< within an epoch, save this often; an epoch's end always saves
 };
 
@@ -65,7 +65,7 @@ struct Epoch {
 
 struct History {
   std::vector<Epoch> epochs{};  ///< those that were completed
-  int best_epoch = 0;         ///< with the lowest validation loss; 0 without a validation set
+  int best_epoch = 0;           ///< with the lowest validation loss; 0 without a validation set
   bool stopped_early = false;
   bool interrupted = false;  ///< SIGINT or SIGTERM came; the state was saved if options.out is given
   bool resumed = false;
@@ -96,7 +96,7 @@ History train_classifier(Net& net, torch::optim::Optimizer& optimizer, const Exa
 
 struct Evaluation {
   double loss = 0;
-  double accuracy = 0;        ///< in [0, 1]; NaN if the targets are no classes
+  double accuracy = 0;          ///< in [0, 1]; NaN if the targets are no classes
   torch::Tensor outputs{};      ///< [N, ...], on the CPU
   torch::Tensor predictions{};  ///< int64 [N]; undefined if the targets are no classes
   torch::Tensor confusion{};    ///< int64 [classes, classes], row: true class, column: prediction; likewise
