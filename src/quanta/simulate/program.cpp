@@ -301,8 +301,11 @@ class Lowering {
     const auto apart = [&](const Rotation& r) { return !odd(r.parity & flip) && !odd(mask & r.flip); };
     if (first == 0 && !std::all_of(layer.rotations.begin(), layer.rotations.end(), apart)) return false;
     if (!std::all_of(layer.sample_gates.begin(), layer.sample_gates.end(), apart)) return false;
-    return std::all_of(layer.dense.begin(), layer.dense.end(),
-                       [&](const Dense& d) { return std::all_of(d.wires.begin(), d.wires.end(), apart); });
+    return std::all_of(layer.dense.begin(), layer.dense.end(), [&](const Dense& d) {
+      return std::all_of(d.wires.begin(), d.wires.end(), apart) &&
+             std::all_of(d.controls.begin(), d.controls.end(),
+                         [&](const Rotation& r) { return !odd(r.parity & flip); });
+    });
   }
 
   // The earliest layer that can hold a gate (`fits`) with all later layers letting it pass; a new one if need be.
@@ -413,11 +416,15 @@ class Lowering {
   }
 
   void dense(const Operation& operation) {
-    Dense step{{}, operation.unitary()};
-    for (const int q : operation.all_wires()) {
+    Operation own = operation;
+    own.controls.clear();
+    Dense step{{}, {}, own.unitary()};
+    const auto place = [this](int q) {
       flush(q);
-      step.wires.push_back({program_.flip[q], program_.parity[q], odd(program_.parity[q] & program_.origin), -1});
-    }
+      return Rotation{program_.flip[q], program_.parity[q], odd(program_.parity[q] & program_.origin), -1};
+    };
+    for (const int q : operation.wires) step.wires.push_back(place(q));
+    for (const int q : operation.controls) step.controls.push_back(place(q));
     if (program_.layers.empty()) program_.layers.emplace_back();
     program_.layers.back().dense.push_back(std::move(step));
   }
