@@ -1,6 +1,7 @@
 #include "quanta/simulate/simulator.h"
 
 #include <gmock/gmock.h>
+#include <hwy/targets.h>
 
 #include <algorithm>
 #include <cmath>
@@ -16,6 +17,7 @@
 #include "quanta/circuit/random_circuit.h"
 #include "quanta/core/error.h"
 #include "quanta/core/parallel.h"
+#include "quanta/simulate/kernels.h"
 
 // The oracle of all of this is a state vector of std::complex<double> to which each operation's matrix is applied by
 // its definition (circuit/naive.h). Gradients are judged by central differences of that.
@@ -212,6 +214,36 @@ TEST(Simulator, PauliRotationOfTheIdentityIsAPhase) {
             1e-14);
 }
 
+TEST(Simulator, ScalesAnglesWithAnAddedWeight) {
+  // P(a) is e^{i a/2} RZ(a); an Angle cannot be halved if it adds a weight.
+  const Angle angle = weight() * input(0) + weight() + 0.4;
+  Circuit circuit(3);
+  circuit.h(0).h(1).h(2).p(0, angle).cp(0, 1, angle).u(2, angle, angle, angle).cu(1, 2, angle, angle, angle, angle);
+  circuit.add(GateKind::P, {1}, {angle}, {0, 2}).add(Operation{GateKind::PauliRotation, {}, {angle}, {1}, {}});
+  Random random(20);
+  const auto weights = random_values(circuit.weights(), random), inputs = random_values(1, random);
+  EXPECT_LT(distance(states(Simulator<double>(circuit), 1, weights, inputs),
+                     reference_state(circuit, weights.data(), inputs.data())),
+            1e-14);
+}
+
+TEST(Simulator, ControlsADenseUnitaryManyTimes) {
+  // The controls must not enlarge the matrix: 2^14 x 2^14 elements would be 4 GiB.
+  for (const int n : {12, 14, 15}) {
+    Random random(21);
+    Circuit circuit(n);
+    for (int q = 0; q < n; ++q) circuit.ry(q, 2.4);
+    circuit.cnot_ring();
+    Operation operation{GateKind::Unitary, {4, 0}, {}, {}, {}};
+    operation.matrix = std::make_shared<const Matrix>(naive::random_unitary(4, random));
+    for (int q = n - 1; q > 0; --q)
+      if (q != 4) operation.controls.push_back(q);
+    circuit.add(operation).x(3).y(n - 1).add(GateKind::ISWAP, {3, 1}, {}, {n - 1, 2, 0});
+    EXPECT_LT(distance(states(Simulator<double>(circuit), 1, {}, {}), reference_state(circuit, nullptr, nullptr)),
+              1e-13);
+  }
+}
+
 // --- states and values of whole circuits
 // -------------------------------------------------------------------------------
 
@@ -358,9 +390,9 @@ void check_gradient(const Circuit& circuit, const std::vector<PauliSum>& observa
   for (size_t i = 0; i < dinputs.size(); ++i) EXPECT_NEAR(dinputs[i], g.dinputs[i], 1e-12 * (1 + std::abs(dinputs[i])));
 }
 
-TEST(Gradient, RandomCircuitsAgainstCentralDifferences) {
+void check_random_gradients(int trials) {
   Random random(3);
-  for (int trial = 0; trial < 200; ++trial) {
+  for (int trial = 0; trial < trials; ++trial) {
     SCOPED_TRACE(testing::Message() << "trial " << trial);
     const int n = 1 + trial % 6;
     Circuit circuit(n);
@@ -374,8 +406,12 @@ TEST(Gradient, RandomCircuitsAgainstCentralDifferences) {
     const auto weights = random_values(circuit.weights(), random);
     const auto inputs = random_values(batch * circuit.inputs(), random, 2);
     check_gradient(circuit, observables, batch, weights, inputs, random);
-    if (HasFatalFailure()) return;
+    if (testing::Test::HasFatalFailure()) return;
   }
+}
+
+TEST(Gradient, RandomCircuitsAgainstCentralDifferences) {
+  check_random_gradients(200);
 }
 
 TEST(Gradient, EachGateWithWeightsAndWithInputs) {
@@ -398,7 +434,7 @@ TEST(Gradient, EachGateWithWeightsAndWithInputs) {
         for (int q = 0; q < 4; ++q) circuit.u(q, 0.7 - q, 0.4 * q, 0.9);
         check_gradient(circuit, each('Z', 4), 1, random_values(circuit.weights(), random),
                        random_values(circuit.inputs(), random), random);
-        if (HasFatalFailure()) return;
+        if (testing::Test::HasFatalFailure()) return;
       }
     }
   }
@@ -420,7 +456,7 @@ TEST(Gradient, AtSpecialAngles) {
     SCOPED_TRACE(angle);
     const std::vector<double> weights(circuit.weights(), angle), inputs(2 * circuit.inputs(), angle);
     check_gradient(circuit, observables, 2, weights, inputs, random);
-    if (HasFatalFailure()) return;
+    if (testing::Test::HasFatalFailure()) return;
   }
   // Both sides round the angle itself to 1e-12 here.
   const std::vector<double> weights(circuit.weights(), 1e4), inputs(2 * circuit.inputs(), -1e4);
@@ -624,6 +660,38 @@ TEST(Threads, MayCallTheSameSimulator) {
   for (std::thread& caller : callers) caller.join();
   EXPECT_THAT(equal, testing::Each(1));
 }
+
+// --- instruction sets
+// -------------------------------------------------------------------------------------------------
+
+// The kernels are chosen once in a process, so each set but the machine's best needs a process of its own.
+void check_without(int64_t targets, size_t float_lanes) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(
+      {
+        hwy::DisableTargets(targets);
+        EXPECT_EQ(simulate::kernels<float>().lanes, float_lanes);
+        check_random_circuits<float>();
+        check_random_circuits<double>();
+        check_large_circuit<float>(14, 20, false);
+        check_large_circuit<double>(14, 20, true);
+        check_random_gradients(40);
+        check_batches<float>(4, {sum_of('Z', 4), Y(0) + X(3)}, 20);
+        std::exit(testing::Test::HasFailure());
+      },
+      testing::ExitedWithCode(0), "");
+}
+
+#if HWY_ARCH_X86
+// A lower bit is a better set.
+TEST(InstructionSet, Avx2) {
+  if (!(hwy::SupportedTargets() & HWY_AVX2)) GTEST_SKIP() << "this processor lacks it";
+  check_without(HWY_AVX2 - 1, 8);
+}
+TEST(InstructionSet, Baseline) {
+  check_without(2 * HWY_AVX2 - 1, 4);
+}
+#endif
 
 // --- (d) probabilities and samples
 // ------------------------------------------------------------------------------------
