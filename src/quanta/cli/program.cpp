@@ -43,7 +43,7 @@ void print(const std::string& text) {
 }
 
 void print_json(const nlohmann::ordered_json& json) {
-  print(json.dump(2) + "\n");
+  print(json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
 }
 
 void add_threads_option(CLI::App& command) {
