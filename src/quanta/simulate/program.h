@@ -75,8 +75,9 @@ struct PhaseGate {
 };
 
 struct Dense {
-  std::vector<Rotation> wires;  // wires[0] least significant; .chain unused
-  Matrix matrix;
+  std::vector<Rotation> wires;     // wires[0] least significant; .chain unused
+  std::vector<Rotation> controls;  // all of which must be 1
+  Matrix matrix;                   // on `wires`
 };
 
 struct Layer {
