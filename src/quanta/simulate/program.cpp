@@ -129,10 +129,10 @@ class Lowering {
       case GateKind::RZZ:
         return pauli_rotation(PauliString({{w[0], 'Z'}, {w[1], 'Z'}}), a[0], operation.controls);
       case GateKind::Unitary:
-        if (w.size() > 1) return dense(operation);
+        if (w.size() > 1) return dense(w, operation.controls, *operation.matrix);
         break;
       case GateKind::ISWAP:
-        if (!operation.controls.empty()) return dense(operation);
+        if (!operation.controls.empty()) return dense(w, operation.controls, gate_matrix(operation.kind, {}));
         // iSWAP = SWAP CZ (S x S)
         phase_gate({}, {w[0]}, kPi / 2);
         phase_gate({}, {w[1]}, kPi / 2);
@@ -189,6 +189,7 @@ class Lowering {
       return;
     }
     const Matrix u = kind == GateKind::Unitary ? matrix : gate_matrix(kind, {});
+    if (controls.size() > 2) return dense({q}, controls, u);
     if (controls.empty()) {
       const auto [s, angle] = special_unitary(u);
       fixed(q, s);
@@ -412,12 +413,15 @@ class Lowering {
     phase(controls, angle, 0.5);
   }
 
-  void dense(const Operation& operation) {
-    Dense step{{}, operation.unitary()};
-    for (const int q : operation.all_wires()) {
+  void dense(const std::vector<int>& targets, const std::vector<int>& controls, Matrix matrix) {
+    Dense step{{}, int(targets.size()), std::move(matrix)};
+    const auto add = [&](int q, bool control) {
       flush(q);
-      step.wires.push_back({program_.flip[q], program_.parity[q], odd(program_.parity[q] & program_.origin), -1});
-    }
+      step.wires.push_back(
+          {program_.flip[q], program_.parity[q], odd(program_.parity[q] & program_.origin) != control, -1});
+    };
+    for (const int q : targets) add(q, false);
+    for (const int q : controls) add(q, true);
     if (program_.layers.empty()) program_.layers.emplace_back();
     program_.layers.back().dense.push_back(std::move(step));
   }
