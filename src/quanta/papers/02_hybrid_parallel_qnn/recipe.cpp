@@ -148,11 +148,11 @@ Study::Study(const Config& config, const RunContext& context)
   if (std::ranges::count(models_, "hqnn_quanv") && !std::ranges::count(models_, "frozen_quanv"))
     models_.push_back("frozen_quanv");
 
-  data_ = load_images_or_stand_in(config.get<std::string>("dataset"), context.data, [&](const std::string& line) {
-    log_warn("{}", line);
-    report_.summary = line + "\n\n";
-  });
+  const auto asked = config.get<std::string>("dataset");
+  data_ = load_images_or_stand_in(asked, context.data, [](const std::string& line) { log_warn("{}", line); });
   dataset_ = data_.train.name;
+  if (dataset_ != known_data(asked).name)
+    report_.summary = fmt::format("{} was not found; the generated stand-in {} takes its place.\n\n", asked, dataset_);
   shape_ = {.channels = int(data_.train.channels()),
             .height = int(data_.train.height()),
             .width = int(data_.train.width()),
@@ -418,11 +418,12 @@ void Study::report_models(bool parallel, const std::string& title, const std::st
       std::tie(result.paper, result.paper_source) = published->second;
     Result size{.name = model.title + ", parameters", .value = double(parameters), .unit = ""};
     if (dataset_ == "mnist" && model.parameters) size.paper = model.parameters, size.paper_source = "paper, recalled";
-    report_.results.insert(report_.results.end(), {result,
-                                                   {.name = model.title + ", test accuracy, standard deviation",
-                                                    .value = 100 * standard_deviation(scores),
-                                                    .unit = "points"},
-                                                   size});
+    report_.results.push_back(result);
+    if (scores.size() > 1)
+      report_.results.push_back({.name = model.title + ", test accuracy, standard deviation",
+                                 .value = 100 * standard_deviation(scores),
+                                 .unit = "points"});
+    report_.results.push_back(size);
   }
   if (shown.empty()) return;
   const Run& run = runs_.at(shown)[0];
@@ -488,6 +489,7 @@ void Study::report_trainings() {
 }
 
 Report Study::run() {
+  for (const auto& model : models_) build(model, 0);  // a wrong setting shows before any training
   for (const auto& model : models_) {
     const int seeds = setting<int>(model, "seeds");
     require(seeds >= 1 && seeds <= 20, "seeds must be between 1 and 20, got {}", seeds);
