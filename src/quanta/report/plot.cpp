@@ -84,7 +84,8 @@ Figure empty_figure(std::string caption) {
 }
 
 std::string axis_script(const char* name, const Axis& axis) {
-  std::string script = fmt::format("set {}label {}{}\n", name, quote(axis.label), name[0] == 'x' ? " offset 0,0.8" : "");
+  std::string script =
+      fmt::format("set {}label {}{}\n", name, quote(axis.label), name[0] == 'x' ? " offset 0,0.8" : "");
   if (axis.log) script += fmt::format("set logscale {}\n", name);
   if (axis.min || axis.max)
     script += fmt::format("set {}range [{}:{}]\n", name, axis.min ? number(*axis.min) : "*",
