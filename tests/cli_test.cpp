@@ -364,7 +364,7 @@ TEST_F(Cli, MeasuresThisMachine) {
     EXPECT_EQ(figure.at("batch"), 64);
     EXPECT_EQ(figure.at("threads"), 1);
   }
-  const json state = json::parse(quanta({"bench", "state", "--qubits", "5", "--seconds", "0.01", "--json"}).output);
+  const json state = json::parse(quanta({"bench", "state", "--qubits", "16", "--seconds", "0.01", "--json"}).output);
   EXPECT_GT(state.at("seconds").get<double>(), 0);
   EXPECT_GT(state.at("bytes_per_second").get<double>(), 0);
 }

@@ -8,20 +8,17 @@
 #include <numeric>
 
 #include "quanta/circuit/naive.h"
+#include "quanta/circuit/random_circuit.h"
 #include "quanta/core/error.h"
 
 namespace quanta {
 namespace {
 
+using naive::random_circuit;
+using naive::random_values;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::ThrowsMessage;
-
-std::vector<double> random_values(int count, Random& random) {
-  std::vector<double> values(count);
-  for (double& value : values) value = random.uniform(-3, 3);
-  return values;
-}
 
 // The product of the operations, each spread over all wires by definition.
 Matrix reference(const Circuit& circuit, const std::vector<double>& weights, const std::vector<double>& inputs) {
@@ -34,54 +31,6 @@ Matrix reference(const Circuit& circuit, const std::vector<double>& weights, con
     result = naive::multiply(naive::embed(matrix, own.wires, operation.controls, circuit.wires()), result);
   }
   return result;
-}
-
-// Every gate of the table somewhere, with every kind of angle.
-Circuit random_circuit(int wires, int operations, Random& random) {
-  Circuit circuit(wires);
-  const auto angle = [&]() -> Angle {
-    switch (random.below(7)) {
-      case 0:
-        return random.normal();
-      case 1:
-        return weight();
-      case 2:
-        return input(int(random.below(3)));
-      case 3:
-        return weight() * input(int(random.below(3))) + weight() + random.normal();
-      case 4:
-        return weight(int(random.below(3))) + 0.3;
-      case 5:
-        return random.normal() * input(0) * input(1) + weight();
-      default:
-        return -weight() / 3;
-    }
-  };
-  while (int(circuit.operations().size()) < operations) {
-    const GateInfo& info = gate_table()[random.below(gate_table().size())];
-    if (info.kind == GateKind::AmplitudeEncoding) continue;
-    std::vector<int> order;
-    for (const int64_t q : random.permutation(wires)) order.push_back(int(q));
-    int own = info.wires;
-    if (info.kind == GateKind::Unitary || info.kind == GateKind::PauliRotation)
-      own = 1 + int(random.below(std::min(wires, 3)));
-    if (own > wires) continue;
-    Operation operation{.kind = info.kind, .wires = {}, .angles = {}, .controls = {}, .pauli = {}};
-    operation.wires.assign(order.begin(), order.begin() + own);
-    for (int k = 0; k < info.angles; ++k) operation.angles.push_back(angle());
-    if (info.kind != GateKind::Barrier && random.below(3) == 0)
-      operation.controls.assign(order.begin() + own, order.begin() + own + random.below(wires - own + 1));
-    if (info.kind == GateKind::Unitary)
-      operation.matrix = std::make_shared<const Matrix>(naive::random_unitary(1 << own, random));
-    if (info.kind == GateKind::PauliRotation) {
-      std::vector<std::pair<int, char>> factors;
-      for (const int q : operation.wires) factors.emplace_back(q, "XYZ"[random.below(3)]);
-      operation.pauli = PauliString(factors);
-      operation.wires.clear();
-    }
-    circuit.add(operation);
-  }
-  return circuit;
 }
 
 TEST(Operation, UnitaryPutsControlsLast) {

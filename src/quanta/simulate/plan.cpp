@@ -99,7 +99,7 @@ Tables::Tables(const Program& program, int forward_group, int backward_group)
     for (const Rotation& gate : layer.sample_gates) tables.sample_bases.push_back(subspace(program.wires, {gate}));
     for (const Dense& dense : layer.dense) {
       tables.dense_bases.push_back(subspace(program.wires, dense.wires));
-      tables.dense_corners.push_back(spans(dense.wires));
+      tables.dense_corners.push_back(spans({dense.wires.begin(), dense.wires.begin() + dense.targets}));
     }
     const auto trainable = [](const PhaseGate& gate) { return !gate.angle.is_constant(); };
     tables.phases_trainable = std::any_of(layer.shared_phases.begin(), layer.shared_phases.end(), trainable) ||

@@ -129,10 +129,10 @@ class Lowering {
       case GateKind::RZZ:
         return pauli_rotation(PauliString({{w[0], 'Z'}, {w[1], 'Z'}}), a[0], operation.controls);
       case GateKind::Unitary:
-        if (w.size() > 1) return dense(operation);
+        if (w.size() > 1) return dense(w, operation.controls, *operation.matrix);
         break;
       case GateKind::ISWAP:
-        if (!operation.controls.empty()) return dense(operation);
+        if (!operation.controls.empty()) return dense(w, operation.controls, gate_matrix(operation.kind, {}));
         // iSWAP = SWAP CZ (S x S)
         phase_gate({}, {w[0]}, kPi / 2);
         phase_gate({}, {w[1]}, kPi / 2);
@@ -176,8 +176,8 @@ class Lowering {
         axis_rotation('Z', q, a[2], controls);
         axis_rotation('Y', q, a[0], controls);
         axis_rotation('Z', q, a[1], controls);
-        phase(controls, a[1] / 2);
-        phase(controls, a[2] / 2);
+        phase(controls, a[1], 0.5);
+        phase(controls, a[2], 0.5);
         if (a.size() > 3) phase(controls, a[3]);
         return;
       default:
@@ -189,6 +189,7 @@ class Lowering {
       return;
     }
     const Matrix u = kind == GateKind::Unitary ? matrix : gate_matrix(kind, {});
+    if (controls.size() > 2) return dense({q}, controls, u);
     if (controls.empty()) {
       const auto [s, angle] = special_unitary(u);
       fixed(q, s);
@@ -374,7 +375,7 @@ class Lowering {
   }
 
   void pauli_rotation(const PauliString& pauli, const Angle& angle, const std::vector<int>& controls) {
-    if (pauli.factors.empty()) return phase(controls, angle / -2);
+    if (pauli.factors.empty()) return phase(controls, angle, -0.5);
     if (pauli.factors.size() == 1 && controls.empty())
       return axis_rotation(pauli.factors[0].second, pauli.factors[0].first, angle, {});
     const auto basis = [](char letter) { return letter == 'X' ? rotation('Y', -kPi / 2) : rotation('X', kPi / 2); };
@@ -390,29 +391,37 @@ class Lowering {
       if (letter != 'Z') fixed(wire, inverse(basis(letter)));
   }
 
-  // e^{i angle} where all controls are 1.
-  void phase(std::vector<int> controls, const Angle& angle) {
+  // e^{i factor angle} where all controls are 1.
+  void phase(std::vector<int> controls, const Angle& angle, double factor = 1) {
     if (controls.empty()) {
-      program_.global_phase.emplace_back(angle, 1);
+      program_.global_phase.emplace_back(angle, factor);
       return;
     }
     const int q = controls.back();
     controls.pop_back();
-    phase_gate(controls, {q}, angle);
+    if (angle.offset == Angle::kNone || factor == 1) return phase_gate(controls, {q}, factor * angle);
+    // An Angle cannot scale its offset, but phases add up.
+    Angle rest = angle;
+    rest.offset = Angle::kNone;
+    phase_gate(controls, {q}, factor * rest);
+    phase_gate(controls, {q}, factor * weight(angle.offset));
   }
 
   // P(angle) = e^{i angle/2} RZ(angle) on q where all controls are 1.
   void phase_gate(const std::vector<int>& controls, const std::vector<int>& q, const Angle& angle) {
     axis_rotation('Z', q[0], angle, controls);
-    phase(controls, angle / 2);
+    phase(controls, angle, 0.5);
   }
 
-  void dense(const Operation& operation) {
-    Dense step{{}, operation.unitary()};
-    for (const int q : operation.all_wires()) {
+  void dense(const std::vector<int>& targets, const std::vector<int>& controls, Matrix matrix) {
+    Dense step{{}, int(targets.size()), std::move(matrix)};
+    const auto add = [&](int q, bool control) {
       flush(q);
-      step.wires.push_back({program_.flip[q], program_.parity[q], odd(program_.parity[q] & program_.origin), -1});
-    }
+      step.wires.push_back(
+          {program_.flip[q], program_.parity[q], odd(program_.parity[q] & program_.origin) != control, -1});
+    };
+    for (const int q : targets) add(q, false);
+    for (const int q : controls) add(q, true);
     if (program_.layers.empty()) program_.layers.emplace_back();
     program_.layers.back().dense.push_back(std::move(step));
   }

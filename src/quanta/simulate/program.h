@@ -75,7 +75,9 @@ struct PhaseGate {
 };
 
 struct Dense {
-  std::vector<Rotation> wires;  // wires[0] least significant; .chain unused
+  std::vector<Rotation> wires;  // first `targets` that the matrix acts on, least significant first, then controls;
+                                // .chain unused, a control is inverted so that 0 means that it is satisfied
+  int targets;
   Matrix matrix;
 };
 
