@@ -121,6 +121,7 @@ class Study {
   void check_batch_invariance();
   void report_models(bool parallel, const std::string& title, const std::string& text);
   void report_circuits();
+  void report_parameters();
   void report_trainings();
 
   const Config& config_;
@@ -456,6 +457,21 @@ void Study::report_circuits() {
   if (!section.figures.empty()) report_.sections.push_back(section);
 }
 
+void Study::report_parameters() {
+  Table table{.caption = "Whole networks are compared: every part of each model counts.",
+              .columns = {"model", "parts", "parameters"},
+              .rows = {}};
+  for (const auto& name : models_) {
+    const ImageClassifier& net = *runs_.at(name)[0].net;
+    std::vector<std::string> parts;
+    for (const auto& part : net.named_children())
+      parts.push_back(fmt::format("{} {}", part.key(), count_parameters(*part.value())));
+    table.rows.push_back(
+        {kModels.at(name).title, fmt::format("{}", fmt::join(parts, " + ")), std::to_string(count_parameters(net))});
+  }
+  report_.sections.push_back({.title = "Parameters", .tables = {table}});
+}
+
 void Study::report_trainings() {
   Table table{
       .caption = "",
@@ -496,6 +512,7 @@ Report Study::run() {
   report_models(false, "HQNN-Quanv and small CNNs",
                 "CNN-1 has as many kernel weights as the quanvolution has angles, CNN-4 four times as many.");
   report_circuits();
+  report_parameters();
   report_trainings();
   check_parallel();
   check_quanv();
