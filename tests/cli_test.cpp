@@ -230,7 +230,7 @@ void break_off(const Words& words, const fs::path& out, int signal, bool saves) 
 }
 
 TEST_F(Cli, ABrokenRunResumesToTheSameResult) {
-  const Words longer = {"--set", "quanv.epochs=12", "--set", "quanv.train=300"};
+  const Words longer = {"--set", "quanv.epochs=10", "--set", "quanv.train=200"};
   const auto words = [&](const std::string& name, const Words& more = {}) {
     Words all = tiny_run(at(name), longer);
     all.insert(all.end(), more.begin(), more.end());
@@ -251,7 +251,7 @@ TEST_F(Cli, ABrokenRunResumesToTheSameResult) {
 }
 
 TEST_F(Cli, AHostileCheckpointIsAnErrorNotACrash) {
-  const Words words = tiny_run(at("out"), {"--set", "quanv.epochs=12", "--set", "quanv.train=300"});
+  const Words words = tiny_run(at("out"), {"--set", "quanv.epochs=10", "--set", "quanv.train=200"});
   break_off(words, folder_ / "out", SIGKILL, false);
   fs::path checkpoint;
   for (const auto& entry : fs::directory_iterator(at("out")))

@@ -84,7 +84,8 @@ Figure empty_figure(std::string caption) {
 }
 
 std::string axis_script(const char* name, const Axis& axis) {
-  std::string script = fmt::format("set {}label {}{}\n", name, quote(axis.label), name[0] == 'x' ? " offset 0,0.8" : "");
+  std::string script =
+      fmt::format("set {}label {}{}\n", name, quote(axis.label), name[0] == 'x' ? " offset 0,0.8" : "");
   if (axis.log) script += fmt::format("set logscale {}\n", name);
   if (axis.min || axis.max)
     script += fmt::format("set {}range [{}:{}]\n", name, axis.min ? number(*axis.min) : "*",
@@ -100,7 +101,7 @@ bool drawable(double value, const Axis& axis) {
 std::string names_script(const char* axis, const std::vector<std::string>& names, double room) {
   size_t longest = 0;
   for (const std::string& name : names) longest = std::max(longest, name.size());
-  std::string script = fmt::format("set {}tics scale 0 (", axis);
+  std::string script = fmt::format("set {}tics scale 0 offset 0,0 (", axis);
   for (size_t i = 0; i < names.size(); ++i) {
     std::string name = names[i];
     replace_all(name, "%", "%%");  // a tic's name is a format

@@ -157,22 +157,21 @@ struct Simulator<T>::Impl {
     }
   }
 
-  // Batches are cut into chunks of tiles by their size alone, so that sums do not depend on the number of threads.
+  // Batches are cut into chunks of tiles, each worth waking a thread for. The cut knows the circuit and the batch
+  // alone, so that sums do not depend on the number of threads.
   struct Cut {
     int64_t tiles, chunks;
     int64_t begin(int64_t chunk) const { return tiles * chunk / chunks; }
   };
-  Cut cut(int64_t batch) const {
-    const int64_t lanes = int64_t(kernel.lanes), tiles = (batch + lanes - 1) / lanes;
-    return {tiles, std::min<int64_t>(tiles, 32)};
-  }
-  int64_t grain(const Compiled<T>& compiled, const Cut& cut) const {
-    double work = 10;  // lane operations an amplitude
+  Cut cut(const Compiled<T>& compiled, int64_t batch) const {
+    constexpr double kMicroseconds = 15;
+    double work = 50;  // lane operations an amplitude
     for (const Layer& layer : compiled.program.layers)
-      work += 10 + 10 * double(layer.rotations.size()) + 20 * double(layer.sample_gates.size());
-    const double microseconds =
-        std::ldexp(work, compiled.program.wires) * 1e-4 * double(cut.tiles) / double(cut.chunks);
-    return int64_t(std::ceil(20 / microseconds));
+      work += 20 + 10 * double(layer.rotations.size()) + 20 * double(layer.sample_gates.size());
+    const double tile = std::ldexp(work, compiled.program.wires) * 5e-4;  // microseconds, about
+    const int64_t lanes = int64_t(kernel.lanes), tiles = (batch + lanes - 1) / lanes;
+    const auto worthwhile = int64_t(double(tiles) * tile / kMicroseconds);
+    return {tiles, std::clamp<int64_t>(worthwhile, 1, std::clamp<int64_t>(tiles, 1, 32))};
   }
 
   struct Lanes {
@@ -224,8 +223,8 @@ struct Simulator<T>::Impl {
     require(batch >= 0, "the batch size is {}, expected 0 or more", batch);
     values.update(compiled.program, compiled.tables, weights, nullptr, kernel.math);
     if (batch == 0) return;
-    const Cut parts = cut(batch);
-    parallel_for(parts.chunks, grain(compiled, parts), [&](int64_t begin, int64_t end) {
+    const Cut parts = cut(compiled, batch);
+    parallel_for(parts.chunks, 1, [&](int64_t begin, int64_t end) {
       Borrowed<Workspace<T>> workspace(workspaces);
       Lanes lanes{};
       const Tile<T> t = tile(compiled, values, *workspace, weights, lanes, backward);
@@ -292,7 +291,7 @@ void Simulator<T>::vjp(int64_t batch, const T* weights, const T* inputs, const T
   Impl& impl = *impl_;
   Compiled<T>& compiled = impl.measured();
   const size_t W = size_t(this->weights()), slots = 3 * size_t(compiled.tables.overlap_slots), L = impl.kernel.lanes;
-  const int64_t chunks = impl.cut(batch).chunks;
+  const int64_t chunks = impl.cut(compiled, batch).chunks;
   Borrowed<Values<T>> coefficients(compiled.values);
   Borrowed<Workspace<T>> memory(impl.workspaces);
   double* sums = reserve(memory->sums, size_t(chunks + 1) * (W + slots));  // of each chunk; in front, of all
