@@ -84,15 +84,19 @@ struct Simulator<T>::Impl {
 
   Impl(const Circuit& c, const std::vector<PauliSum>& o) : circuit(check(c, o)), observables(o) {}
 
+  static void check_memory(const char* what, int wires, double bytes) {
+    const double memory = double(sysconf(_SC_PHYS_PAGES)) * double(sysconf(_SC_PAGESIZE));
+    require(bytes < memory, "{} of {} qubits takes {:.1f} GiB, this machine has {:.1f} GiB: use fewer qubits{}", what,
+            wires, bytes / (1 << 30), memory / (1 << 30), sizeof(T) == 8 ? " or single precision" : "");
+  }
+
   static const Circuit& check(const Circuit& circuit, const std::vector<PauliSum>& observables) {
     for (const PauliSum& sum : observables)
       require(sum.max_wire() < circuit.wires(), "observable {}: wire {} is out of range, the circuit has wires 0..{}",
               sum.to_string(), sum.max_wire(), circuit.wires() - 1);
-    const double memory = double(sysconf(_SC_PHYS_PAGES)) * double(sysconf(_SC_PAGESIZE));
-    const double need = std::ldexp(2.0 * sizeof(T), circuit.wires());
-    require(circuit.wires() <= 30 && need < memory,
-            "a state of {} qubits takes {:.1f} GiB, this machine has {:.1f} GiB: use fewer qubits{}", circuit.wires(),
-            need / (1 << 30), memory / (1 << 30), sizeof(T) == 8 ? " or single precision" : "");
+    require(circuit.wires() <= 30, "a state vector of {} qubits is beyond any machine: use at most 30",
+            circuit.wires());
+    check_memory("a state", circuit.wires(), std::ldexp(2.0 * sizeof(T), circuit.wires()));
     return circuit;
   }
 
@@ -289,6 +293,7 @@ template <class T>
 void Simulator<T>::vjp(int64_t batch, const T* weights, const T* inputs, const T* upstream, T* dweights, T* dinputs,
                        T* values) const {
   Impl& impl = *impl_;
+  Impl::check_memory("a gradient", wires(), std::ldexp(6.0 * double(impl.kernel.lanes) * sizeof(T), wires()));
   Compiled<T>& compiled = impl.measured();
   const size_t W = size_t(this->weights()), slots = 3 * size_t(compiled.tables.overlap_slots), L = impl.kernel.lanes;
   const int64_t chunks = impl.cut(compiled, batch).chunks;
