@@ -230,7 +230,7 @@ void break_off(const Words& words, const fs::path& out, int signal, bool saves) 
 }
 
 TEST_F(Cli, ABrokenRunResumesToTheSameResult) {
-  const Words longer = {"--set", "quanv.epochs=12", "--set", "quanv.train=300"};
+  const Words longer = {"--set", "quanv.epochs=10", "--set", "quanv.train=200"};
   const auto words = [&](const std::string& name, const Words& more = {}) {
     Words all = tiny_run(at(name), longer);
     all.insert(all.end(), more.begin(), more.end());
@@ -251,7 +251,7 @@ TEST_F(Cli, ABrokenRunResumesToTheSameResult) {
 }
 
 TEST_F(Cli, AHostileCheckpointIsAnErrorNotACrash) {
-  const Words words = tiny_run(at("out"), {"--set", "quanv.epochs=12", "--set", "quanv.train=300"});
+  const Words words = tiny_run(at("out"), {"--set", "quanv.epochs=10", "--set", "quanv.train=200"});
   break_off(words, folder_ / "out", SIGKILL, false);
   fs::path checkpoint;
   for (const auto& entry : fs::directory_iterator(at("out")))
@@ -364,7 +364,7 @@ TEST_F(Cli, MeasuresThisMachine) {
     EXPECT_EQ(figure.at("batch"), 64);
     EXPECT_EQ(figure.at("threads"), 1);
   }
-  const json state = json::parse(quanta({"bench", "state", "--qubits", "5", "--seconds", "0.01", "--json"}).output);
+  const json state = json::parse(quanta({"bench", "state", "--qubits", "16", "--seconds", "0.01", "--json"}).output);
   EXPECT_GT(state.at("seconds").get<double>(), 0);
   EXPECT_GT(state.at("bytes_per_second").get<double>(), 0);
 }

@@ -3,8 +3,6 @@
 
 #include "quanta/cli/command.h"
 #include "quanta/core/machine.h"
-#include "quanta/core/parallel.h"
-#include "quanta/core/process.h"
 #include "quanta/data/known.h"
 
 namespace quanta::cli {
@@ -12,13 +10,8 @@ namespace {
 
 std::vector<Finding> examine(const std::string& data_dir) {
   std::vector<Finding> findings = examine_machine();
-  findings.push_back({Finding::State::kOk, "LibTorch",
-                      fmt::format("{}, {} of {} threads in use", TORCH_VERSION, torch::get_num_threads(), threads()),
-                      ""});
-  const auto gnuplot = find_program("gnuplot");
-  findings.push_back({gnuplot ? Finding::State::kOk : Finding::State::kMissing, "gnuplot",
-                      gnuplot ? gnuplot->string() : "not found: report pages will lack their plots",
-                      gnuplot ? "" : "apt-get install gnuplot-nox"});
+  findings.push_back(
+      {Finding::State::kOk, "LibTorch", fmt::format("{}, {} threads", TORCH_VERSION, torch::get_num_threads()), ""});
   for (const KnownData& data : known_data()) {
     const auto found = find_data(data.name, data_dir);
     const bool there = found || data.generated;

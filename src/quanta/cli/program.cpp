@@ -22,13 +22,15 @@ int report_error(const std::string& message, int status) {
   return status;
 }
 
-/// The nearest subcommand, if something was given in its place.
-std::string did_you_mean(const CLI::App& app) {
+std::string describe(const CLI::App& app, const CLI::ParseError& error) {
   const auto extra = app.remaining();
-  if (extra.empty() || !app.get_subcommands().empty()) return "";
-  std::vector<std::string> known;
-  for (const auto* command : app.get_subcommands({})) known.push_back(command->get_name());
-  return fmt::format("; did you mean '{}'?", nearest(extra.front(), known));
+  if (!extra.empty() && app.get_subcommands().empty()) {
+    std::vector<std::string> known;
+    for (const auto* command : app.get_subcommands({})) known.push_back(command->get_name());
+    return fmt::format("there is no command '{}'; did you mean '{}'? See quanta --help", extra.front(),
+                       nearest(extra.front(), known));
+  }
+  return fmt::format("{}; see quanta --help", first_line(error.what()));
 }
 
 }  // namespace
@@ -64,10 +66,10 @@ int program(int argc, const char* const* argv) {
       "130 interrupted (after saving).");
   app.get_formatter()->column_width(34);
   int status = kDone;
-  // add_list(app, status);
-  // add_run(app, status);
+  add_list(app, status);
+  add_run(app, status);
   add_data(app, status);
-  // add_draw(app, status);
+  add_draw(app, status);
   add_bench(app, status);
   add_doctor(app, status);
   try {
@@ -77,7 +79,7 @@ int program(int argc, const char* const* argv) {
   } catch (const CLI::Success& help) {  // --help, --version
     return app.exit(help);
   } catch (const CLI::ParseError& error) {
-    return report_error(fmt::format("{}{} See quanta --help", error.what(), did_you_mean(app)), kWrongUsage);
+    return report_error(describe(app, error), kWrongUsage);
   } catch (const Interrupted& error) {
     return report_error(error.what(), kInterrupted);
   } catch (const UsageError& error) {

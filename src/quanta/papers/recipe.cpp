@@ -37,7 +37,9 @@ void prepare_folder(const Recipe& recipe, const Config& config, const RunContext
 
 }  // namespace
 
-std::string Recipe::id() const { return fmt::format("{:02}", number); }
+std::string Recipe::id() const {
+  return fmt::format("{:02}", number);
+}
 
 const Recipe& find_recipe(std::string_view text) {
   std::string wanted(text);
@@ -46,14 +48,16 @@ const Recipe& find_recipe(std::string_view text) {
   std::vector<const Recipe*> matches;
   for (const Recipe& recipe : recipes()) {
     const std::string id = recipe.id(), full = id + "-" + recipe.name;
-    if (wanted == id || wanted == std::to_string(recipe.number) || wanted == recipe.name || wanted == full) return recipe;
+    if (wanted == id || wanted == std::to_string(recipe.number) || wanted == recipe.name || wanted == full)
+      return recipe;
     if (!wanted.empty() && (recipe.name.starts_with(wanted) || full.starts_with(wanted))) matches.push_back(&recipe);
     known.insert(known.end(), {id, recipe.name});
   }
   if (matches.size() == 1) return *matches.front();
   if (matches.size() > 1)
     throw UsageError(fmt::format("'{}' may be {} or {}: name it in full", text, matches[0]->name, matches[1]->name));
-  throw UsageError(fmt::format("there is no recipe '{}'; did you mean {}? See quanta list", text, nearest(wanted, known)));
+  throw UsageError(
+      fmt::format("there is no recipe '{}'; did you mean {}? See quanta list", text, nearest(wanted, known)));
 }
 
 Config recipe_config(const Recipe& recipe, bool full, const std::vector<std::string>& overrides) {

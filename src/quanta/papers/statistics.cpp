@@ -27,8 +27,8 @@ std::string percent(const std::vector<double>& values) {
 }
 
 double paired_p_value(const std::vector<double>& a, const std::vector<double>& b) {
-  require(a.size() == b.size() && !a.empty() && a.size() <= 20, "a paired test needs 1 to 20 pairs, got {} and {} values",
-          a.size(), b.size());
+  require(a.size() == b.size() && !a.empty() && a.size() <= 20,
+          "a paired test needs 1 to 20 pairs, got {} and {} values", a.size(), b.size());
   const auto sum = [&](uint32_t flips) {
     double total = 0;
     for (size_t i = 0; i < a.size(); ++i) total += (flips >> i & 1) ? b[i] - a[i] : a[i] - b[i];

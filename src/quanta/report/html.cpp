@@ -51,7 +51,7 @@ ul.checks li:last-child { border-bottom: 0; }
 .figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 26rem), 1fr)); gap: 1.4rem; align-items: start; }
 figure { margin: 0; min-width: 0; }
 figure.wide { grid-column: 1 / -1; }
-figure svg { display: block; width: 100%; height: auto; margin: 0 auto; }
+figure svg { display: block; width: 100%; height: auto; border-radius: 6px; }
 figcaption { color: var(--faint); font-size: .92rem; margin-top: .5rem; }
 .note { border: 1px dashed var(--line); border-radius: 8px; padding: 1.2rem; color: var(--faint); }
 pre { margin: 0; overflow-x: auto; font: .85rem/1.5 ui-monospace, "SFMono-Regular", Menlo, Consolas, "DejaVu Sans Mono", monospace; }
@@ -160,7 +160,7 @@ Size svg_size(const std::string& svg) {
 
 std::string figure_html(const Figure& figure, int index) {
   const auto [width, height] = svg_size(figure.svg);
-  const bool wide = height > 0 && width > 2.2 * height;
+  const bool wide = width > 700 || width > 2.2 * height;
   std::string html = wide ? "<figure class=\"wide\">" : "<figure>";
   if (figure.svg.empty()) {
     html += "<div class=\"note\">" + escape_xml(figure.note.empty() ? "No picture." : figure.note) + "</div>";

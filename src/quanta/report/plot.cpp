@@ -53,7 +53,7 @@ Figure draw(const std::string& script, int width, int height, const std::string&
   Figure figure{.caption = std::move(caption), .svg = {}};
   const std::string head = fmt::format(
       "set encoding utf8\nset terminal svg size {},{} dynamic noenhanced font 'sans-serif,13'\n"
-      "set border 3 lw 1\nset tics nomirror out scale 0.5\nset grid lc rgb '#A0808080' lw 0.7\n"
+      "set border 3 lw 1\nset tics nomirror out scale 0.5\nset xtics offset 0,0.3\nset grid lc rgb '#A0808080' lw 0.7\n"
       "set key noautotitle bottom center outside horizontal Left reverse samplen 1.6 spacing 1.2\nset tmargin 2.4\nset "
       "pointintervalbox 0\n"
       "set title {} font 'sans-serif,15' offset 0,-0.3\n",
@@ -84,7 +84,8 @@ Figure empty_figure(std::string caption) {
 }
 
 std::string axis_script(const char* name, const Axis& axis) {
-  std::string script = fmt::format("set {}label {}{}\n", name, quote(axis.label), name[0] == 'x' ? " offset 0,1" : "");
+  std::string script =
+      fmt::format("set {}label {}{}\n", name, quote(axis.label), name[0] == 'x' ? " offset 0,0.8" : "");
   if (axis.log) script += fmt::format("set logscale {}\n", name);
   if (axis.min || axis.max)
     script += fmt::format("set {}range [{}:{}]\n", name, axis.min ? number(*axis.min) : "*",
@@ -100,7 +101,7 @@ bool drawable(double value, const Axis& axis) {
 std::string names_script(const char* axis, const std::vector<std::string>& names, double room) {
   size_t longest = 0;
   for (const std::string& name : names) longest = std::max(longest, name.size());
-  std::string script = fmt::format("set {}tics scale 0 (", axis);
+  std::string script = fmt::format("set {}tics scale 0 offset 0,0 (", axis);
   for (size_t i = 0; i < names.size(); ++i) {
     std::string name = names[i];
     replace_all(name, "%", "%%");  // a tic's name is a format

@@ -42,13 +42,13 @@ Figure line_plot(const LinePlot& plot, std::string caption = "");
 struct BarPlot {
   std::string title{};
   std::vector<std::string> groups{};  ///< names along the x axis
-  Axis y{};
   struct Bars {
     std::string name{};
     std::vector<double> values{};  ///< one a group
     std::vector<double> errors{};  ///< half the length of the error bar; empty: none
   };
   std::vector<Bars> bars{};  ///< side by side in each group
+  Axis y{};
 };
 Figure bar_plot(const BarPlot& plot, std::string caption = "");
 

@@ -18,6 +18,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::IsSupersetOf;
 using ::testing::Not;
 
 /// What is wrong with a piece of XML that has no CDATA and no comments; empty if it is well-formed.
@@ -97,8 +98,7 @@ TEST(LinePlot, DrawsSeriesBandsAndText) {
                                   "caption");
   expect_drawn(figure);
   EXPECT_EQ(figure.caption, "caption");
-  EXPECT_THAT(texts(figure.svg), ::testing::IsSupersetOf({std::string(kHostileEscaped), std::string("epoch"),
-                                                          std::string("loss"), std::string("b")}));
+  EXPECT_THAT(texts(figure.svg), IsSupersetOf({kHostileEscaped, "epoch", "loss", "b"}));
 }
 
 TEST(LinePlot, PointsLieWhereTheyBelong) {
@@ -127,21 +127,18 @@ TEST(LinePlot, BadInput) {
 
 TEST(BarPlot, DrawsGroupsErrorsAndValues) {
   NEEDS_GNUPLOT();
-  const Figure figure = bar_plot(
-      {.title = "t",
-       .groups = {kHostile, "B"},
-       .y = {.label = "y"},
-       .bars = {{.name = "one", .values = {0.25, -3}, .errors = {0.1, NAN}}, {.name = "two", .values = {7, NAN}}}});
+  const std::vector<BarPlot::Bars> bars{{.name = "one", .values = {0.25, -3}, .errors = {0.1, NAN}},
+                                        {.name = "two", .values = {7, NAN}}};
+  const Figure figure = bar_plot({.title = "t", .groups = {kHostile, "B"}, .bars = bars, .y = {.label = "y"}});
   expect_drawn(figure);
-  EXPECT_THAT(texts(figure.svg),
-              ::testing::IsSupersetOf({std::string(kHostileEscaped), std::string("B"), std::string("0.25"),
-                                       std::string("-3"), std::string("7"), std::string("one"), std::string("two")}));
+  EXPECT_THAT(texts(figure.svg), IsSupersetOf({kHostileEscaped, "B", "0.25", "-3", "7", "one", "two"}));
 }
 
 TEST(BarPlot, BadInput) {
+  const BarPlot::Bars bars{.name = "x", .values = {1}, .errors = {1, 2}};
   EXPECT_THROW(bar_plot({}), Error);
-  EXPECT_THROW(bar_plot({.groups = {"a", "b"}, .y = {}, .bars = {{.name = "x", .values = {1}}}}), Error);
-  EXPECT_THROW(bar_plot({.groups = {"a"}, .y = {}, .bars = {{.name = "x", .values = {1}, .errors = {1, 2}}}}), Error);
+  EXPECT_THROW(bar_plot({.groups = {"a", "b"}, .bars = {bars}}), Error);
+  EXPECT_THROW(bar_plot({.groups = {"a"}, .bars = {bars}}), Error);
 }
 
 TEST(ConfusionPlot, EveryCountStandsInItsCell) {
@@ -204,8 +201,7 @@ TEST(ScatterPlot, LabelsEveryPointThatHasRoom) {
   const Figure figure = scatter_plot(plot);
   expect_drawn(figure);
   const auto shown = texts(figure.svg);
-  EXPECT_THAT(shown,
-              ::testing::IsSupersetOf({"p0", "p1", "p2", "p3", "odd", "even", "best trade-off", kHostileEscaped}));
+  EXPECT_THAT(shown, IsSupersetOf({"p0", "p1", "p2", "p3", "odd", "even", "best trade-off", kHostileEscaped}));
   EXPECT_THAT(shown, Not(::testing::Contains("impossible")));
   EXPECT_THAT(scatter_plot({}).note, HasSubstr("nothing to draw"));
 }

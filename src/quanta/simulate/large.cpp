@@ -174,23 +174,19 @@ void LargeSimulator<T>::run(const T* weights, const T* inputs, LargeState<T>& st
       const Dense& dense = layer.dense[g];
       Basis basis;
       std::vector<uint64_t> corners{0};
-      for (const Rotation& wire : dense.wires) {
-        basis.add(wire.flip);
-        for (size_t i = 0, count = corners.size(); i < count; ++i) corners.push_back(corners[i] ^ wire.flip);
-      }
-      for (const Rotation& control : dense.controls) basis.add(control.flip);
+      for (const Rotation& wire : dense.wires) basis.add(wire.flip);
+      for (int t = 0; t < dense.targets; ++t)
+        for (size_t i = 0, count = corners.size(); i < count; ++i) corners.push_back(corners[i] ^ dense.wires[t].flip);
       const size_t dim = corners.size();
       // Amplitudes on which all wires are 0: any one with free bits, moved there by the flips of its wires that are 1.
-      // Likewise with the controls, which dense_origin then sets to 1.
       const uint64_t free = (size - 1) & ~basis.pivots();
-      parallel_for(int64_t(size / dim >> dense.controls.size()), 1 << 10, [&](int64_t begin, int64_t end) {
+      parallel_for(int64_t(size >> dense.wires.size()), 1 << 10, [&](int64_t begin, int64_t end) {
         std::vector<std::complex<T>> in(dim);
         uint64_t base = spread(uint64_t(begin), free);
         for (int64_t i = begin; i < end; ++i, base = ((base | ~free) + 1) & free) {
           uint64_t zero = base ^ layer_values.dense_origin[g];
-          for (const auto* wires : {&dense.wires, &dense.controls})
-            for (const Rotation& wire : *wires)
-              if (odd(base & wire.parity)) zero ^= wire.flip;
+          for (const Rotation& wire : dense.wires)
+            if (odd(base & wire.parity)) zero ^= wire.flip;
           for (size_t j = 0; j < dim; ++j) in[j] = state.amplitude(zero ^ corners[j]);
           for (size_t r = 0; r < dim; ++r) {
             std::complex<T> sum = 0;

@@ -98,10 +98,8 @@ Tables::Tables(const Program& program, int forward_group, int backward_group)
     tables.backward = blocks(program.wires, layer.rotations, kBackwardBlock, backward_group);
     for (const Rotation& gate : layer.sample_gates) tables.sample_bases.push_back(subspace(program.wires, {gate}));
     for (const Dense& dense : layer.dense) {
-      std::vector<Rotation> all = dense.wires;
-      all.insert(all.end(), dense.controls.begin(), dense.controls.end());
-      tables.dense_bases.push_back(subspace(program.wires, all));
-      tables.dense_corners.push_back(spans(dense.wires));
+      tables.dense_bases.push_back(subspace(program.wires, dense.wires));
+      tables.dense_corners.push_back(spans({dense.wires.begin(), dense.wires.begin() + dense.targets}));
     }
     const auto trainable = [](const PhaseGate& gate) { return !gate.angle.is_constant(); };
     tables.phases_trainable = std::any_of(layer.shared_phases.begin(), layer.shared_phases.end(), trainable) ||
@@ -275,7 +273,6 @@ void Values<T>::update(const Program& program, const Tables& tables, const T* we
     for (const Dense& dense : layer.dense) {
       uint32_t all = 0;
       for (const Rotation& wire : dense.wires) all ^= origin(wire);
-      for (const Rotation& control : dense.controls) all ^= origin(control) ^ uint32_t(control.flip);
       out.dense_origin.push_back(all);
     }
   }

@@ -61,8 +61,8 @@ struct LayerValues {
   std::vector<T> xy_norm, z_norm;       // of each rotation: what the overlaps are to be multiplied with
   T scale = 1;                          // product of the rotations' cosines; contained in cosine and sine
   std::vector<uint32_t> sample_origin;  // XOR onto the addresses of each sample gate
-  std::vector<uint32_t> dense_origin;   // and of each dense unitary, to where its wires are 0 and its controls 1
-  uint64_t flipped = 0;                 // frame flips in force at the diagonal
+  std::vector<uint32_t> dense_origin;
+  uint64_t flipped = 0;  // frame flips in force at the diagonal
 };
 
 /// Vectorized mathematics that the coefficients need. Arrays are aligned and may be overrun to a multiple of 8.

@@ -129,10 +129,10 @@ class Lowering {
       case GateKind::RZZ:
         return pauli_rotation(PauliString({{w[0], 'Z'}, {w[1], 'Z'}}), a[0], operation.controls);
       case GateKind::Unitary:
-        if (w.size() > 1) return dense(operation);
+        if (w.size() > 1) return dense(w, operation.controls, *operation.matrix);
         break;
       case GateKind::ISWAP:
-        if (!operation.controls.empty()) return dense(operation);
+        if (!operation.controls.empty()) return dense(w, operation.controls, gate_matrix(operation.kind, {}));
         // iSWAP = SWAP CZ (S x S)
         phase_gate({}, {w[0]}, kPi / 2);
         phase_gate({}, {w[1]}, kPi / 2);
@@ -189,6 +189,7 @@ class Lowering {
       return;
     }
     const Matrix u = kind == GateKind::Unitary ? matrix : gate_matrix(kind, {});
+    if (controls.size() > 2) return dense({q}, controls, u);
     if (controls.empty()) {
       const auto [s, angle] = special_unitary(u);
       fixed(q, s);
@@ -301,11 +302,8 @@ class Lowering {
     const auto apart = [&](const Rotation& r) { return !odd(r.parity & flip) && !odd(mask & r.flip); };
     if (first == 0 && !std::all_of(layer.rotations.begin(), layer.rotations.end(), apart)) return false;
     if (!std::all_of(layer.sample_gates.begin(), layer.sample_gates.end(), apart)) return false;
-    return std::all_of(layer.dense.begin(), layer.dense.end(), [&](const Dense& d) {
-      return std::all_of(d.wires.begin(), d.wires.end(), apart) &&
-             std::all_of(d.controls.begin(), d.controls.end(),
-                         [&](const Rotation& r) { return !odd(r.parity & flip); });
-    });
+    return std::all_of(layer.dense.begin(), layer.dense.end(),
+                       [&](const Dense& d) { return std::all_of(d.wires.begin(), d.wires.end(), apart); });
   }
 
   // The earliest layer that can hold a gate (`fits`) with all later layers letting it pass; a new one if need be.
@@ -415,16 +413,15 @@ class Lowering {
     phase(controls, angle, 0.5);
   }
 
-  void dense(const Operation& operation) {
-    Operation own = operation;
-    own.controls.clear();
-    Dense step{{}, {}, own.unitary()};
-    const auto place = [this](int q) {
+  void dense(const std::vector<int>& targets, const std::vector<int>& controls, Matrix matrix) {
+    Dense step{{}, int(targets.size()), std::move(matrix)};
+    const auto add = [&](int q, bool control) {
       flush(q);
-      return Rotation{program_.flip[q], program_.parity[q], odd(program_.parity[q] & program_.origin), -1};
+      step.wires.push_back(
+          {program_.flip[q], program_.parity[q], odd(program_.parity[q] & program_.origin) != control, -1});
     };
-    for (const int q : operation.wires) step.wires.push_back(place(q));
-    for (const int q : operation.controls) step.controls.push_back(place(q));
+    for (const int q : targets) add(q, false);
+    for (const int q : controls) add(q, true);
     if (program_.layers.empty()) program_.layers.emplace_back();
     program_.layers.back().dense.push_back(std::move(step));
   }

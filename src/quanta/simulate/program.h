@@ -75,9 +75,10 @@ struct PhaseGate {
 };
 
 struct Dense {
-  std::vector<Rotation> wires;     // wires[0] least significant; .chain unused
-  std::vector<Rotation> controls;  // all of which must be 1
-  Matrix matrix;                   // on `wires`
+  std::vector<Rotation> wires;  // first `targets` that the matrix acts on, least significant first, then controls;
+                                // .chain unused, a control is inverted so that 0 means that it is satisfied
+  int targets;
+  Matrix matrix;
 };
 
 struct Layer {

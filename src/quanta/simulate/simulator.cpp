@@ -84,15 +84,19 @@ struct Simulator<T>::Impl {
 
   Impl(const Circuit& c, const std::vector<PauliSum>& o) : circuit(check(c, o)), observables(o) {}
 
+  static void check_memory(const char* what, int wires, double bytes) {
+    const double memory = double(sysconf(_SC_PHYS_PAGES)) * double(sysconf(_SC_PAGESIZE));
+    require(bytes < memory, "{} of {} qubits takes {:.1f} GiB, this machine has {:.1f} GiB: use fewer qubits{}", what,
+            wires, bytes / (1 << 30), memory / (1 << 30), sizeof(T) == 8 ? " or single precision" : "");
+  }
+
   static const Circuit& check(const Circuit& circuit, const std::vector<PauliSum>& observables) {
     for (const PauliSum& sum : observables)
       require(sum.max_wire() < circuit.wires(), "observable {}: wire {} is out of range, the circuit has wires 0..{}",
               sum.to_string(), sum.max_wire(), circuit.wires() - 1);
-    const double memory = double(sysconf(_SC_PHYS_PAGES)) * double(sysconf(_SC_PAGESIZE));
-    const double need = std::ldexp(2.0 * sizeof(T), circuit.wires());
-    require(circuit.wires() <= 30 && need < memory,
-            "a state of {} qubits takes {:.1f} GiB, this machine has {:.1f} GiB: use fewer qubits{}", circuit.wires(),
-            need / (1 << 30), memory / (1 << 30), sizeof(T) == 8 ? " or single precision" : "");
+    require(circuit.wires() <= 30, "a state vector of {} qubits is beyond any machine: use at most 30",
+            circuit.wires());
+    check_memory("a state", circuit.wires(), std::ldexp(2.0 * sizeof(T), circuit.wires()));
     return circuit;
   }
 
@@ -157,22 +161,21 @@ struct Simulator<T>::Impl {
     }
   }
 
-  // Batches are cut into chunks of tiles by their size alone, so that sums do not depend on the number of threads.
+  // Batches are cut into chunks of tiles, each worth waking a thread for. The cut knows the circuit and the batch
+  // alone, so that sums do not depend on the number of threads.
   struct Cut {
     int64_t tiles, chunks;
     int64_t begin(int64_t chunk) const { return tiles * chunk / chunks; }
   };
-  Cut cut(int64_t batch) const {
-    const int64_t lanes = int64_t(kernel.lanes), tiles = (batch + lanes - 1) / lanes;
-    return {tiles, std::min<int64_t>(tiles, 32)};
-  }
-  int64_t grain(const Compiled<T>& compiled, const Cut& cut) const {
-    double work = 10;  // lane operations an amplitude
+  Cut cut(const Compiled<T>& compiled, int64_t batch) const {
+    constexpr double kMicroseconds = 15;
+    double work = 50;  // lane operations an amplitude
     for (const Layer& layer : compiled.program.layers)
-      work += 10 + 10 * double(layer.rotations.size()) + 20 * double(layer.sample_gates.size());
-    const double microseconds =
-        std::ldexp(work, compiled.program.wires) * 1e-4 * double(cut.tiles) / double(cut.chunks);
-    return int64_t(std::ceil(20 / microseconds));
+      work += 20 + 10 * double(layer.rotations.size()) + 20 * double(layer.sample_gates.size());
+    const double tile = std::ldexp(work, compiled.program.wires) * 5e-4;  // microseconds, about
+    const int64_t lanes = int64_t(kernel.lanes), tiles = (batch + lanes - 1) / lanes;
+    const auto worthwhile = int64_t(double(tiles) * tile / kMicroseconds);
+    return {tiles, std::clamp<int64_t>(worthwhile, 1, std::clamp<int64_t>(tiles, 1, 32))};
   }
 
   struct Lanes {
@@ -224,8 +227,8 @@ struct Simulator<T>::Impl {
     require(batch >= 0, "the batch size is {}, expected 0 or more", batch);
     values.update(compiled.program, compiled.tables, weights, nullptr, kernel.math);
     if (batch == 0) return;
-    const Cut parts = cut(batch);
-    parallel_for(parts.chunks, grain(compiled, parts), [&](int64_t begin, int64_t end) {
+    const Cut parts = cut(compiled, batch);
+    parallel_for(parts.chunks, 1, [&](int64_t begin, int64_t end) {
       Borrowed<Workspace<T>> workspace(workspaces);
       Lanes lanes{};
       const Tile<T> t = tile(compiled, values, *workspace, weights, lanes, backward);
@@ -290,9 +293,10 @@ template <class T>
 void Simulator<T>::vjp(int64_t batch, const T* weights, const T* inputs, const T* upstream, T* dweights, T* dinputs,
                        T* values) const {
   Impl& impl = *impl_;
+  Impl::check_memory("a gradient", wires(), std::ldexp(6.0 * double(impl.kernel.lanes) * sizeof(T), wires()));
   Compiled<T>& compiled = impl.measured();
   const size_t W = size_t(this->weights()), slots = 3 * size_t(compiled.tables.overlap_slots), L = impl.kernel.lanes;
-  const int64_t chunks = impl.cut(batch).chunks;
+  const int64_t chunks = impl.cut(compiled, batch).chunks;
   Borrowed<Values<T>> coefficients(compiled.values);
   Borrowed<Workspace<T>> memory(impl.workspaces);
   double* sums = reserve(memory->sums, size_t(chunks + 1) * (W + slots));  // of each chunk; in front, of all

@@ -19,7 +19,7 @@ std::map<std::string, std::string> load_module(torch::nn::Module& module, const 
 
 /// What a training needs to go on: beside the module and the optimizer, `state` (counters, history) and `tensors`.
 struct Checkpoint {
-  nlohmann::json state{};
+  nlohmann::json state = nlohmann::json::object();
   std::map<std::string, torch::Tensor> tensors{};
 };
 
