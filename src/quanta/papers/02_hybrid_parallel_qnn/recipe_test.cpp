@@ -4,6 +4,8 @@
 #include <nlohmann/json.hpp>
 
 #include "quanta/core/file.h"
+#include "quanta/data/glyph_digits.h"
+#include "quanta/data/idx.h"
 #include "quanta/models/hqnn.h"
 #include "quanta/papers/recipe.h"
 #include "quanta/train/checkpoint.h"
@@ -20,14 +22,20 @@ const std::vector<std::string> kTiny = {"dataset=glyph_digits", "parallel.seeds=
                                         "parallel.test=100",    "parallel.epochs=1", "quanv.seeds=2",
                                         "quanv.train=60",       "quanv.test=100",    "quanv.epochs=1"};
 
+/// Runs on a folder with a few glyphs, which is quicker than the whole generated set.
 class Recipe02 : public testing::Test {
  protected:
   Recipe02() : recipe(find_recipe("02")) {
-    context.out = std::filesystem::path(testing::TempDir()) /
-                  fmt::format("recipe02_{}", testing::UnitTest::GetInstance()->current_test_info()->name());
-    std::filesystem::remove_all(context.out);
+    const auto test = testing::UnitTest::GetInstance()->current_test_info();
+    context.data = std::filesystem::path(testing::TempDir()) / fmt::format("recipe02_{}", test->name());
+    context.out = context.data / "out";
+    std::filesystem::remove_all(context.data);
+    write_idx_folder(context.data / "glyph_digits", {.train = glyph_digits({.count = 200}),
+                                                     .test = glyph_digits({.count = 100, .split = GlyphSplit::kTest})});
+    GlyphOptions hues{.count = 100, .size = 32, .classes = {0, 1}};
+    write_idx_folder(context.data / "glyph_hues", {.train = glyph_hues(hues), .test = glyph_hues(hues)});
   }
-  ~Recipe02() override { std::filesystem::remove_all(context.out); }
+  ~Recipe02() override { std::filesystem::remove_all(context.data); }
 
   Report run(std::vector<std::string> overrides = {}) {
     overrides.insert(overrides.begin(), kTiny.begin(), kTiny.end());
