@@ -1,5 +1,6 @@
 #include "quanta/train/checkpoint.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -79,7 +80,7 @@ TEST_F(CheckpointTest, EveryTypeComesBack) {
       int64_t i = 0;
       for (auto type : {torch::kFloat64, torch::kFloat32, torch::kFloat16, torch::kBFloat16, torch::kInt64,
                         torch::kInt32, torch::kInt16, torch::kInt8, torch::kUInt8, torch::kBool})
-        register_buffer("b" + std::to_string(i++), torch::randint(0, 100, {2, 3}).to(type).t());  // not contiguous
+        register_buffer(fmt::format("b{}", i++), torch::randint(0, 100, {2, 3}).to(type).t());  // not contiguous
       register_buffer("empty", torch::empty({0, 4}));
       register_buffer("scalar", torch::tensor(1.5));
     }
