@@ -48,7 +48,7 @@ function(quanta_test target)
   target_link_libraries(${target} PRIVATE ${ARG_LINK} GTest::gmock GTest::gtest_main)
   target_compile_definitions(${target} PRIVATE QUANTA_SOURCE_DIR="${PROJECT_SOURCE_DIR}" QUANTA_BINARY_DIR="${PROJECT_BINARY_DIR}")
   add_test(NAME ${target} COMMAND ${target})
-  set_tests_properties(${target} PROPERTIES ENVIRONMENT "GOMP_SPINCOUNT=10000" LABELS unit)
+  set_tests_properties(${target} PROPERTIES ENVIRONMENT "GOMP_SPINCOUNT=1000" LABELS unit)
 endfunction()
 
 function(quanta_module name)

@@ -88,7 +88,7 @@ void add_data(CLI::App& app, int&) {
   make->add_option("--out", options->out, "Folder to write to")->required()->type_name("DIR");
   make->add_option("--train", options->train, "Training images")->check(CLI::Range(1, 10000000))->capture_default_str();
   make->add_option("--test", options->test, "Test images")->check(CLI::Range(1, 10000000))->capture_default_str();
-  make->add_option("--seed", options->seed, "Seed")->capture_default_str();
+  make->add_option("--seed", options->seed, "Seed")->check(CLI::NonNegativeNumber)->capture_default_str();
   make->add_option("--noise", options->noise, "Standard deviation of the noise, pixels in [0, 1]")
       ->check(CLI::Range(0.0, 10.0))
       ->capture_default_str();

@@ -161,7 +161,9 @@ void add_run(CLI::App& app, int& status) {
   command->add_option("--set", options->overrides, "Change a setting, for example --set parallel.epochs=10; repeatable")
       ->type_name("KEY=VALUE")
       ->allow_extra_args(false);
-  command->add_option("--seed", options->seed, "Seed of everything random")->capture_default_str();
+  command->add_option("--seed", options->seed, "Seed of everything random")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   command->add_option("--data", options->data, "Look for data sets here first, then in $QUANTA_DATA and ./data")
       ->type_name("DIR");
   command->add_option("--out", options->out, "Folder for the report and the model (default: runs/NN_name)")

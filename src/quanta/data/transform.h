@@ -35,7 +35,7 @@ struct Augmentation {
   double translation =
       0;  ///< ... and shifts by up to +- this fraction of the size along each axis, bilinear, zeros outside
 
-  bool any() const { return crop_padding > 0 || flip || rotation > 0 || scale > 0 || translation > 0; }
+  bool any() const { return crop_padding != 0 || flip || rotation != 0 || scale != 0 || translation != 0; }
 };
 
 /// Augments floating-point images [B, C, H, W]. `ids` (int64 [B]) are the samples' indices in their set: what happens

@@ -21,16 +21,22 @@ void prepare_folder(const Recipe& recipe, const Config& config, const RunContext
   make_directory(context.out);
   const auto path = context.out / "config.toml";
   const std::string description = describe(recipe, config, context);
-  if (context.resume && std::filesystem::exists(path)) {
+  if (context.resume) {
+    require(std::filesystem::exists(path), "nothing to resume in {}: run without --resume, or name the folder of the run",
+            context.out.string());
     require(read_file(path) == description,
             "{} is of a run with other settings: resume with the same ones, or choose another folder", path.string());
     return;
   }
+  // What an earlier run of a system left is replaced; files of anyone else are not touched.
+  const bool ours = std::filesystem::exists(path) && read_file(path).starts_with("# ");
   for (const auto& entry : std::filesystem::directory_iterator(context.out)) {
     const std::string name = entry.path().filename();
     if (name == "metrics.jsonl" || name == "model.safetensors" || name == "report.html" || name == "report.json" ||
-        name.ends_with(".checkpoint.safetensors"))
+        name.ends_with(".checkpoint.safetensors")) {
+      require(ours, "{} is not of an earlier run and would be replaced: choose another folder", entry.path().string());
       std::filesystem::remove(entry.path());
+    }
   }
   write_file(path, description);
 }

@@ -131,7 +131,7 @@ class Trainer {
         device_(device_of(module)) {
     check_examples(train, "training");
     if (validation.size()) check_examples(validation, "validation");
-    require(options.epochs >= 0, "epochs must not be negative, got {}", options.epochs);
+    require(options.epochs >= 1, "epochs must be at least 1, got {}", options.epochs);
     require(options.batch >= 1 && options.eval_batch >= 1, "a batch must hold at least one sample, got {} and {}",
             options.batch, options.eval_batch);
     require(options.patience >= 0, "patience must not be negative, got {}", options.patience);
