@@ -665,12 +665,12 @@ TEST(Threads, MayCallTheSameSimulator) {
 // -------------------------------------------------------------------------------------------------
 
 // The kernels are chosen once in a process, so each set but the machine's best needs a process of its own.
-void check_without(int64_t targets, size_t float_lanes) {
+void check_without(int64_t targets, size_t most_lanes) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_EXIT(
       {
         hwy::DisableTargets(targets);
-        EXPECT_EQ(simulate::kernels<float>().lanes, float_lanes);
+        EXPECT_LE(simulate::kernels<float>().lanes, most_lanes);
         check_random_circuits<float>();
         check_random_circuits<double>();
         check_large_circuit<float>(14, 20, false);
