@@ -533,7 +533,7 @@ Report run(const Config& config, const RunContext& context) {
 Recipe recipe_02() {
   return {.title = "Parallel quantum circuits and quanvolution for image classification (arXiv 2304.09224)",
           .kind = "quantum",
-          .seconds = 60,
+          .seconds = 45,
           .run = run};
 }
 
