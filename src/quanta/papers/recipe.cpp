@@ -22,8 +22,8 @@ void prepare_folder(const Recipe& recipe, const Config& config, const RunContext
   const auto path = context.out / "config.toml";
   const std::string description = describe(recipe, config, context);
   if (context.resume) {
-    require(std::filesystem::exists(path), "nothing to resume in {}: run without --resume, or name the folder of the run",
-            context.out.string());
+    require(std::filesystem::exists(path),
+            "nothing to resume in {}: run without --resume, or name the folder of the run", context.out.string());
     require(read_file(path) == description,
             "{} is of a run with other settings: resume with the same ones, or choose another folder", path.string());
     return;
