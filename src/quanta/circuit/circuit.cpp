@@ -12,6 +12,7 @@ constexpr int kMaxParameters = 1 << 28;
 constexpr int kMaxUnitaryWires = 10;
 constexpr int kMaxAmplitudeWires = 28;
 constexpr int kMaxMatrixWires = 12;
+constexpr int kMaxClbits = 1 << 20;
 constexpr double kUnitarityTolerance = 1e-6;
 
 void check_index(const GateInfo& info, const Angle& angle, int index, const char* what) {
@@ -87,6 +88,12 @@ GateKind inverse_kind(GateKind kind) {
 
 }  // namespace
 
+bool Condition::holds(const uint8_t* bits) const {
+  bool equal = count >= 64 || value >> count == 0;
+  for (int i = 0; i < count; ++i) equal &= bits[first + i] == (i < 64 ? value >> i & 1 : 0);
+  return equal != negated;
+}
+
 Matrix Operation::unitary(const double* weights, const double* inputs) const {
   std::vector<double> values;
   for (const Angle& angle : angles) values.push_back(angle.value(weights, inputs));
@@ -117,8 +124,44 @@ std::vector<int> Operation::all_wires() const {
   return all;
 }
 
-Circuit::Circuit(int wires) : wires_(wires) {
+Circuit::Circuit(int wires, int clbits) : wires_(wires) {
   require(wires >= 1 && wires <= kMaxWires, "a circuit has 1..{} wires, got {}", kMaxWires, wires);
+  if (clbits != 0) add_register("c", clbits);
+}
+
+int Circuit::add_register(const std::string& name, int size) {
+  require(size >= 1 && size <= kMaxClbits - clbits_, "register {}: expected 1..{} bits, got {}", name,
+          kMaxClbits - clbits_, size);
+  for (const ClassicalRegister& other : registers_)
+    require(other.name != name, "there is a classical register {} already", name);
+  registers_.push_back({name, clbits_, size});
+  clbits_ += size;
+  return registers_.back().first;
+}
+
+bool Circuit::is_unitary() const {
+  return std::ranges::all_of(operations_, [](const Operation& operation) {
+    return operation.conditions.empty() && operation.kind <= GateKind::Barrier;
+  });
+}
+
+Circuit Circuit::without_final_measurements() const {
+  Circuit result = *this;
+  result.operations_.clear();
+  std::vector<bool> used(wires_, false);  // later on
+  std::vector<bool> read(clbits_, false);
+  for (auto operation = operations_.rbegin(); operation != operations_.rend(); ++operation) {
+    if (operation->kind == GateKind::Barrier) continue;
+    const bool final = operation->kind == GateKind::Measure && !used[operation->wires[0]] && !read[operation->clbit] &&
+                       operation->conditions.empty();
+    if (final) continue;
+    for (const int q : operation->all_wires()) used[q] = true;
+    for (const Condition& condition : operation->conditions)
+      std::fill_n(read.begin() + condition.first, condition.count, true);
+    result.operations_.push_back(*operation);
+  }
+  std::ranges::reverse(result.operations_);
+  return result;
 }
 
 int Circuit::depth() const {
@@ -245,6 +288,41 @@ Circuit& Circuit::barrier() {
   return add(GateKind::Barrier, {});
 }
 
+Circuit& Circuit::measure(int q, int clbit) {
+  return add(
+      Operation{.kind = GateKind::Measure, .wires = {q}, .angles = {}, .controls = {}, .pauli = {}, .clbit = clbit});
+}
+Circuit& Circuit::measure_all() {
+  const int first = add_register("meas", wires_);
+  for (int q = 0; q < wires_; ++q) measure(q, first + q);
+  return *this;
+}
+Circuit& Circuit::reset(int q) {
+  return add(GateKind::Reset, {q});
+}
+
+Circuit& Circuit::channel(quanta::Channel channel, const std::vector<int>& wires) {
+  return add(Operation{.kind = GateKind::Channel,
+                       .wires = wires,
+                       .angles = {},
+                       .controls = {},
+                       .pauli = {},
+                       .channel = std::make_shared<const quanta::Channel>(std::move(channel))});
+}
+
+Circuit& Circuit::when(const Condition& condition, const Circuit& body) {
+  Circuit result = *this;
+  for (Operation operation : body.operations_) {
+    require(operation.kind != GateKind::Measure || operation.clbit < condition.first ||
+                operation.clbit >= condition.first + condition.count,
+            "a conditional block measures into bit {} of its own condition; copy the bit first", operation.clbit);
+    operation.conditions.push_back(condition);
+    result.place(std::move(operation));
+  }
+  *this = std::move(result);
+  return *this;
+}
+
 Circuit& Circuit::pauli_rotation(const PauliString& pauli, Angle angle) {
   return add(
       Operation{.kind = GateKind::PauliRotation, .wires = {}, .angles = {angle}, .controls = {}, .pauli = pauli});
@@ -296,8 +374,25 @@ Circuit& Circuit::place(Operation operation) {
   }
   require(info.wires == 0 || int(operation.wires.size()) == info.wires, "{}: expected {} wires, got {}", info.name,
           info.wires, operation.wires.size());
-  require(operation.controls.empty() || (!encodes && operation.kind != GateKind::Barrier), "{}: cannot be controlled",
-          info.name);
+  require(operation.controls.empty() || quanta::is_unitary(operation.kind), "{}: cannot be controlled", info.name);
+  require(operation.conditions.empty() || (!encodes && operation.kind != GateKind::Barrier),
+          "{}: cannot be conditional", info.name);
+  for (const Condition& condition : operation.conditions)
+    require(condition.first >= 0 && condition.count >= 1 && condition.count <= clbits_ - condition.first,
+            "{}: the condition reads classical bits {}..{}, the circuit has {}", info.name, condition.first,
+            condition.first + condition.count - 1, clbits_);
+  if (operation.kind == GateKind::Measure) {
+    require(operation.clbit >= 0 && operation.clbit < clbits_,
+            "{}: classical bit {} is out of range, the circuit has {} classical bits", info.name, operation.clbit,
+            clbits_);
+    for (const double p : operation.misread)
+      require(p >= 0 && p <= 1, "{}: a probability to misread must be in 0..1, got {}", info.name, p);
+  }
+  if (operation.kind == GateKind::Channel) {
+    require(operation.channel != nullptr, "{}: the channel is missing", info.name);
+    require(int(operation.wires.size()) == operation.channel->wires(), "{}: expected {} wires, got {}",
+            operation.channel->name(), operation.channel->wires(), operation.wires.size());
+  }
   std::vector<bool> used(wires_, false);
   for (const int q : operation.all_wires()) {
     require(q >= 0 && q < wires_, "{}: wire {} is out of range, the circuit has wires 0..{}", info.name, q, wires_ - 1);
@@ -383,6 +478,7 @@ Circuit& Circuit::cnot_chain() {
 
 Circuit Circuit::inverse() const {
   require(!has_amplitude_encoding(), "a circuit with amplitude encoding has no inverse");
+  require(is_unitary(), "a circuit with measurements, resets, channels or conditions has no inverse");
   Circuit result(wires_);
   for (auto operation = operations_.rbegin(); operation != operations_.rend(); ++operation) {
     const GateInfo& info = gate_info(operation->kind);
@@ -429,6 +525,7 @@ Matrix Circuit::matrix(const std::vector<double>& weights, const std::vector<dou
   require(wires_ <= kMaxMatrixWires, "the dense matrix of a circuit: expected at most {} wires, got {}",
           kMaxMatrixWires, wires_);
   require(!has_amplitude_encoding(), "a circuit with amplitude encoding has no matrix");
+  require(is_unitary(), "a circuit with measurements, resets, channels or conditions has no matrix");
   require(int(weights.size()) == weights_ && int(inputs.size()) == inputs_,
           "the circuit has {} weights and {} inputs, got {} and {}", weights_, inputs_, weights.size(), inputs.size());
   Matrix result = Matrix::identity(1 << wires_);

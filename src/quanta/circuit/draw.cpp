@@ -54,6 +54,12 @@ std::string short_name(const Operation& operation) {
       return "U";
     case GateKind::AmplitudeEncoding:
       return "amplitudes";
+    case GateKind::Measure:
+      return fmt::format("M→{}", operation.clbit);
+    case GateKind::Reset:
+      return "|0⟩";
+    case GateKind::Channel:
+      return operation.channel->name();
     case GateKind::PauliRotation: {
       if (operation.pauli.factors.size() > 4) return "R";
       std::string name = "R";

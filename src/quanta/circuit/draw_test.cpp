@@ -21,7 +21,7 @@ Circuit everything() {
   Circuit circuit(4);
   circuit.amplitude_encoding();
   for (const GateInfo& info : gate_table()) {
-    if (info.wires == 0) continue;
+    if (info.wires == 0 || !is_unitary(info.kind)) continue;
     std::vector<int> wires{3, 0, 1};
     wires.resize(info.wires);
     circuit.add(info.kind, wires, std::vector<Angle>(info.angles, 0.5 * weight() * input(1)), {2});
@@ -32,6 +32,9 @@ Circuit everything() {
   circuit.pauli_rotation({}, weight());
   circuit.add(Operation{GateKind::PauliRotation, {}, {1.0}, {1, 2}, {}});
   circuit.add(GateKind::Barrier, {1, 2});
+  circuit.add_register("c", 2);
+  circuit.reset(0).measure(1, 1).channel(depolarizing(0.1, 2), {3, 1});
+  circuit.when({.first = 1}, Circuit(4, 2).x(2));
   return circuit;
 }
 

@@ -65,6 +65,9 @@ constexpr auto kTable = std::to_array<GateInfo>({
     {.kind = AmplitudeEncoding, .name = "AmplitudeEncoding", .summary = "the inputs, normalized, as amplitudes"},
     {.kind = Barrier, .name = "Barrier", .qasm = "barrier", .hermitian = true,
      .summary = "does nothing; separates what is drawn"},
+    {.kind = Measure, .name = "Measure", .qasm = "measure", .wires = 1, .summary = "measures into a classical bit"},
+    {.kind = Reset, .name = "Reset", .qasm = "reset", .wires = 1, .summary = "sets the qubit to |0>"},
+    {.kind = Channel, .name = "Channel", .summary = "noise: a quantum channel"},
 });
 // clang-format on
 
@@ -173,6 +176,10 @@ std::span<const GateInfo> gate_table() {
   return kTable;
 }
 
+bool is_unitary(GateKind kind) {
+  return kind < AmplitudeEncoding;
+}
+
 const GateInfo* find_gate(std::string_view name) {
   const auto equal = [name](std::string_view other) {
     return !other.empty() && std::ranges::equal(name, other, [](unsigned char a, unsigned char b) {
@@ -190,7 +197,7 @@ GateKind rotation_about(char axis) {
 
 Matrix gate_matrix(GateKind kind, std::span<const double> angles) {
   const GateInfo& info = gate_info(kind);
-  require(info.wires > 0, "{} has no matrix in the gate table", info.name);
+  require(info.wires > 0 && is_unitary(kind), "{} has no matrix in the gate table", info.name);
   require(int(angles.size()) == info.angles, "{}: expected {} angles, got {}", info.name, info.angles, angles.size());
   if (kind == CU) {
     Matrix base = u_matrix(angles[0], angles[1], angles[2]);

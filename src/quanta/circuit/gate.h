@@ -42,6 +42,9 @@ enum class GateKind : uint8_t {
   Unitary,                                    // the dense matrix in Operation::matrix
   AmplitudeEncoding,                          // the first operation only: the inputs are the amplitudes
   Barrier,
+  Measure,  // of one qubit; the outcome goes to Operation::clbit
+  Reset,    // of one qubit to |0>
+  Channel,  // the noise in Operation::channel
 };
 // clang-format on
 
@@ -59,6 +62,8 @@ struct GateInfo {
 };
 
 const GateInfo& gate_info(GateKind kind);
+/// Whether it has a unitary matrix: not AmplitudeEncoding, Barrier, Measure, Reset and Channel.
+bool is_unitary(GateKind kind);
 std::span<const GateInfo> gate_table();
 /// By name or OpenQASM name, in any case; nullptr if there is none.
 const GateInfo* find_gate(std::string_view name);
@@ -69,7 +74,7 @@ GateKind rotation_about(char axis);
 /// has it: P(a) = diag(1, e^ia), RZ(a) = diag(e^-ia/2, e^ia/2),
 ///   U(theta, phi, lambda) = P(phi) RY(theta) P(lambda)      (so U(0, 0, a) = P(a); Qiskit's phase)
 ///   CU(theta, phi, lambda, gamma) = controlled e^{i gamma} U(theta, phi, lambda)
-/// Throws Error for a wrong number of angles, and for PauliRotation, Unitary, AmplitudeEncoding and Barrier:
+/// Throws Error for a wrong number of angles, and for PauliRotation, Unitary and what is not unitary;
 /// Operation::unitary knows the first two.
 Matrix gate_matrix(GateKind kind, std::span<const double> angles);
 

@@ -39,12 +39,12 @@ inline Angle random_angle(Random& random) {
   }
 }
 
-/// Any operation but AmplitudeEncoding, on random wires, every third with further controls.
+/// Any unitary operation or barrier, on random wires, every third with further controls.
 inline void add_random_operation(Circuit& circuit, Random& random) {
   const int wires = circuit.wires();
   for (;;) {
     const GateInfo& info = gate_table()[random.below(gate_table().size())];
-    if (info.kind == GateKind::AmplitudeEncoding) continue;
+    if (!is_unitary(info.kind) && info.kind != GateKind::Barrier) continue;
     std::vector<int> order;
     for (const int64_t q : random.permutation(wires)) order.push_back(int(q));
     int own = info.wires;

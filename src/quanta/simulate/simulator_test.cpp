@@ -199,7 +199,7 @@ TEST_P(EveryGate, OnAllWireOrdersFloat) {
 std::vector<GateKind> gates_with_a_matrix() {
   std::vector<GateKind> kinds;
   for (const GateInfo& info : gate_table())
-    if (info.kind != GateKind::AmplitudeEncoding && info.kind != GateKind::Barrier) kinds.push_back(info.kind);
+    if (is_unitary(info.kind)) kinds.push_back(info.kind);
   return kinds;
 }
 
