@@ -923,7 +923,7 @@ TEST(Edge, Errors) {
       },
       ThrowsMessage<Error>(HasSubstr("wire 3 is out of range")));
   EXPECT_THAT([] { Simulator<double>(Circuit(60)); }, ThrowsMessage<Error>(HasSubstr("60 qubits")));
-  EXPECT_THAT([] { Simulator<float>(Circuit(30), {Z(0)}).vjp(1, nullptr, nullptr, nullptr, nullptr, nullptr); },
+  EXPECT_THAT([] { Simulator<double>(Circuit(30), {Z(0)}).vjp(1, nullptr, nullptr, nullptr, nullptr, nullptr); },
               ThrowsMessage<Error>(HasSubstr("a gradient of 30 qubits takes")));
   const Simulator<float> simulator(Circuit(2), {Z(0)});
   EXPECT_THROW(simulator.expectations(-1, nullptr, nullptr, nullptr), Error);
