@@ -49,19 +49,52 @@ void Gradient(benchmark::State& state) {
 }
 BENCHMARK(Gradient<float>)->ArgsProduct({{4, 6, 8, 10, 12}, {1, 64}});
 BENCHMARK(Gradient<double>)->ArgsProduct({{4, 8, 12}, {64}});
+BENCHMARK(Gradient<float>)->ArgsProduct({{14, 16, 18, 20}, {1}})->Unit(benchmark::kMillisecond);
+BENCHMARK(Gradient<double>)->ArgsProduct({{16, 20}, {1}})->Unit(benchmark::kMillisecond);
 
-/// The final state of one sample in the order of basis states; argument: qubits.
-void State(benchmark::State& state) {
+template <class Real>
+void run_state(benchmark::State& state, const Circuit& circuit) {
   set_threads(1);
-  const Circuit circuit = layered(int(state.range(0)));
-  const Simulator<float> simulator(circuit);
-  const auto weights = angles<float>(circuit.weights(), 1), inputs = angles<float>(circuit.inputs(), 2);
-  std::vector<std::complex<float>> amplitudes(size_t{1} << circuit.wires());
+  const Simulator<Real> simulator(circuit);
+  const auto weights = angles<Real>(circuit.weights(), 1), inputs = angles<Real>(circuit.inputs(), 2);
+  std::vector<std::complex<Real>> amplitudes(size_t{1} << circuit.wires());
   for (auto _ : state) simulator.states(1, weights.data(), inputs.data(), amplitudes.data());
   state.counters["bytes_per_second"] =
       benchmark::Counter(double(simulator.state_traffic()), benchmark::Counter::kIsIterationInvariantRate);
 }
-BENCHMARK(State)->Arg(16)->Arg(20)->Arg(24)->Unit(benchmark::kMillisecond);
+
+/// The final state of one sample in the order of basis states; argument: qubits.
+template <class Real>
+void State(benchmark::State& state) {
+  run_state<Real>(state, layered(int(state.range(0))));
+}
+BENCHMARK(State<float>)->Arg(16)->Arg(20)->Arg(22)->Arg(24)->Arg(26)->Unit(benchmark::kMillisecond);
+BENCHMARK(State<double>)->Arg(20)->Arg(24)->Unit(benchmark::kMillisecond);
+
+/// The quantum Fourier transform of a product state, with its final swaps; argument: qubits.
+void Fourier(benchmark::State& state) {
+  const int n = int(state.range(0));
+  Circuit circuit(n);
+  angle_encoding(circuit, 'Y');
+  for (int q = n; q-- > 0;) {
+    circuit.h(q);
+    for (int c = 0; c < q; ++c) circuit.cp(c, q, std::numbers::pi / double(1 << (q - c)));
+  }
+  for (int q = 0; q < n / 2; ++q) circuit.swap(q, n - 1 - q);
+  run_state<float>(state, circuit);
+}
+BENCHMARK(Fourier)->Arg(20)->Arg(24)->Unit(benchmark::kMillisecond);
+
+/// Draws from a 20-qubit state, its preparation included; argument: samples.
+void Samples(benchmark::State& state) {
+  set_threads(1);
+  const Circuit circuit = layered(20);
+  const Simulator<float> simulator(circuit);
+  const auto weights = angles<float>(circuit.weights(), 1), inputs = angles<float>(circuit.inputs(), 2);
+  std::vector<uint64_t> samples(size_t(state.range(0)));
+  for (auto _ : state) simulator.samples(1, weights.data(), inputs.data(), state.range(0), Random(3), samples.data());
+}
+BENCHMARK(Samples)->Arg(1)->Arg(1000000)->Unit(benchmark::kMillisecond);
 
 }  // namespace
 }  // namespace quanta

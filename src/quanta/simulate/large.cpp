@@ -15,7 +15,8 @@
 namespace quanta::simulate {
 namespace {
 
-constexpr int kSpan = 11;  // 2^11 chunks of 16 floats are 256 KiB
+constexpr int kSpan = 11;
+constexpr int kBlock = 11;  // 2^11 chunks of 16 floats are 256 KiB
 constexpr int kDensitySpan = 8;
 
 bool odd(uint64_t x) {
@@ -82,7 +83,7 @@ class SweepPlan {
   Sweep finish() {
     // Neighbouring chunks fill the block up, moved so that no rotation of the sweep tells them apart.
     const int chunk_bits = wires_ - lane_bits_;
-    for (int bit = 0; bit < chunk_bits && int(sweep_.span.size()) < std::min(chunk_bits, kSpan); ++bit) {
+    for (int bit = 0; bit < chunk_bits && int(sweep_.span.size()) < std::min(chunk_bits, kBlock); ++bit) {
       if (!basis_.add(uint64_t{1} << bit)) continue;
       uint64_t flip = uint64_t{1} << (bit + lane_bits_);
       for (const Rotation& r : rotations_)
@@ -536,7 +537,7 @@ void LargeSimulator<T>::backward(const T* weights, const T* inputs, const T* ups
   if (std::ranges::none_of(program_.initial, trainable)) return;
   const InitialProduct<T> product(program_, values, kernel.lane_bits);
   const size_t lanes = product.lanes.size(), lower = product.lower.size(), upper = product.upper.size();
-  const int64_t parts = std::min<int64_t>(int64_t(upper), 32);
+  const int64_t parts = std::clamp<int64_t>(int64_t(upper) / 32, 1, 32);
   AlignedVector<T> by_lower(size_t(parts) * lower * 2 * lanes);
   std::vector<std::complex<T>> by_upper(upper);
   for_parts(int64_t(upper), parts, [&](int64_t part, int64_t first, int64_t last) {
