@@ -96,5 +96,43 @@ void Samples(benchmark::State& state) {
 }
 BENCHMARK(Samples)->Arg(1)->Arg(1000000)->Unit(benchmark::kMillisecond);
 
+/// <sum Z> of one sample with the state in 32 or 16 bits a number; arguments: qubits, storage.
+void Expectation(benchmark::State& state) {
+  set_threads(1);
+  const Circuit circuit = layered(int(state.range(0)));
+  const Simulator<float> simulator(circuit, {sum_of('Z', circuit.wires())}, Storage(state.range(1)));
+  const auto weights = angles<float>(circuit.weights(), 1), inputs = angles<float>(circuit.inputs(), 2);
+  float value = 0;
+  for (auto _ : state) simulator.expectations(1, weights.data(), inputs.data(), &value);
+}
+BENCHMARK(Expectation)->ArgsProduct({{20, 24, 26}, {0, 1}})->Unit(benchmark::kMillisecond);
+
+/// What 16 bits cost in fidelity, against double precision; arguments: qubits, layers.
+void HalfInfidelity(benchmark::State& state) {
+  Circuit circuit(int(state.range(0)));
+  angle_encoding(circuit, 'Y');
+  hardware_efficient(circuit, int(state.range(1)));
+  const auto infidelity = [&]<class Real>(Storage storage, Real) {
+    const auto wide = angles<double>(circuit.weights(), 1), x = angles<double>(circuit.inputs(), 2);
+    std::vector<std::complex<double>> exact(size_t{1} << circuit.wires());
+    Simulator<double>(circuit).states(1, wide.data(), x.data(), exact.data());
+    const std::vector<Real> w(wide.begin(), wide.end()), in(x.begin(), x.end());
+    std::vector<std::complex<Real>> rounded(exact.size());
+    Simulator<Real>(circuit, {}, storage).states(1, w.data(), in.data(), rounded.data());
+    std::complex<double> overlap = 0;
+    double norm = 0;
+    for (size_t i = 0; i < exact.size(); ++i) {
+      overlap += std::conj(exact[i]) * std::complex<double>(rounded[i]);
+      norm += std::norm(std::complex<double>(rounded[i]));
+    }
+    return 1 - std::norm(overlap) / norm;
+  };
+  for (auto _ : state) {
+    state.counters["half"] = infidelity(Storage::Half, 0.f);
+    state.counters["full"] = infidelity(Storage::Full, 0.f);
+  }
+}
+BENCHMARK(HalfInfidelity)->ArgsProduct({{20}, {4, 16, 64}})->Iterations(1)->Unit(benchmark::kMillisecond);
+
 }  // namespace
 }  // namespace quanta

@@ -245,19 +245,25 @@ void LargeSimulator<T>::plan() {
 }
 
 template <class T>
-LargeState<T>::LargeState(int wires)
-    : lane_bits_(large_kernels<T>().lane_bits), bytes_((size_t{2} << wires) * sizeof(T)) {
+LargeState<T>::LargeState(int wires, bool half) : lane_bits_(large_kernels<T>().lane_bits) {
+  const size_t numbers = size_t{2} << wires, chunks = numbers >> (lane_bits_ + 1);
+  bytes_ = half ? numbers * sizeof(int16_t) + chunks : numbers * sizeof(T);
   // Large pages, untouched until the first run writes them with all threads.
   void* memory = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   require(memory != MAP_FAILED, "no memory for a state of {:.1f} GiB: use fewer qubits or a smaller batch",
           double(bytes_) / (1 << 30));
   madvise(memory, bytes_, MADV_HUGEPAGE);
-  data_ = static_cast<T*>(memory);
+  if (half) {
+    memory_.half = static_cast<int16_t*>(memory);
+    memory_.exponents = reinterpret_cast<int8_t*>(memory_.half + numbers);
+  } else {
+    memory_.full = static_cast<T*>(memory);
+  }
 }
 
 template <class T>
 LargeState<T>::~LargeState() {
-  munmap(data_, bytes_);
+  munmap(memory_.half ? static_cast<void*>(memory_.half) : memory_.full, bytes_);
 }
 
 template <class T>
@@ -302,7 +308,8 @@ struct InitialProduct {
 }  // namespace
 
 template <class T>
-SweepWork<T> LargeSimulator<T>::work(const Sweep& sweep, const Values<T>& values, T* psi, T* lambda) const {
+SweepWork<T> LargeSimulator<T>::work(const Sweep& sweep, const Values<T>& values, const StateMemory<T>& psi,
+                                     const StateMemory<T>& lambda) const {
   const uint64_t lane_mask = (uint64_t{1} << large_kernels<T>().lane_bits) - 1;
   SweepWork<T> work{&sweep, psi, lambda, {}, &kernels<T>().math};
   for (const Stage& stage : sweep.stages) {
@@ -374,7 +381,7 @@ void LargeSimulator<T>::run(const T* weights, const T* inputs, LargeState<T>& st
   } else {
     const InitialProduct<T> product(program_, values, kernel.lane_bits);
     parallel_for(int64_t(chunks), 1 << 12, [&](int64_t begin, int64_t end) {
-      kernel.product(state.at(0), uint64_t(begin), uint64_t(end), product.lower_bits, product.upper.data(),
+      kernel.product(state.memory(), uint64_t(begin), uint64_t(end), product.lower_bits, product.upper.data(),
                      product.lower.data(), product.lanes.data());
     });
   }
@@ -385,7 +392,7 @@ void LargeSimulator<T>::run(const T* weights, const T* inputs, LargeState<T>& st
       continue;
     }
     const Sweep& sweep = sweeps_[step.sweep];
-    const SweepWork<T> todo = work(sweep, values, state.at(0), nullptr);
+    const SweepWork<T> todo = work(sweep, values, state.memory(), {});
     parallel_for(int64_t(chunks >> sweep.span.size()), 1,
                  [&](int64_t begin, int64_t end) { kernel.sweep(todo, uint64_t(begin), uint64_t(end)); });
   }
@@ -472,7 +479,7 @@ void LargeSimulator<T>::backward(const T* weights, const T* inputs, const T* ups
       continue;
     }
     const Sweep& sweep = sweeps_[step->sweep];
-    const SweepWork<T> todo = work(sweep, values, psi.at(0), lambda.at(0));
+    const SweepWork<T> todo = work(sweep, values, psi.memory(), lambda.memory());
     const auto blocks = int64_t(chunks >> sweep.span.size()), parts = std::min<int64_t>(blocks, 32);
     std::vector<double> sums(size_t(parts) * sweep.sums);
     for_parts(blocks, parts, [&](int64_t part, int64_t first, int64_t last) {
@@ -587,7 +594,7 @@ void LargeSimulator<T>::expectations(const LargeState<T>& state, T* out) const {
       double* sum = sums.data() + size_t(block) * outputs;
       const uint64_t first = uint64_t(block) << (bits + kernel.lane_bits);
       if (!program_.diagonal_terms.empty())
-        kernel.density(state.at(0) + size_t(block) * chunks * 2 * lanes, bits, spectrum.data());
+        kernel.density(state.memory(), uint64_t(block) * chunks, bits, spectrum.data());
       for (const ObservableTerm& term : program_.diagonal_terms) {
         const T* row = spectrum.data() + (term.mask >> kernel.lane_bits & (chunks - 1)) * lanes;
         double value = 0;
@@ -599,7 +606,7 @@ void LargeSimulator<T>::expectations(const LargeState<T>& state, T* out) const {
       for (const ObservableTerm& term : program_.other_terms) {
         const double sign = odd(term.mask & state.values.flipped) ? -1 : 1;
         const uint64_t chunk = first >> kernel.lane_bits;
-        sum[term.output] += kernel.pauli_overlap(state.at(0), chunk, chunk + chunks,
+        sum[term.output] += kernel.pauli_overlap(state.memory(), chunk, chunk + chunks,
                                                  {term.flip, term.mask, term.ys, sign * term.coefficient});
       }
     }
@@ -674,7 +681,7 @@ void LargeSimulator<T>::amplitudes(const T* weights, const T* inputs, const Larg
   const LargeKernels<T>& kernel = large_kernels<T>();
   for_basis_states(program_, kernel.lane_bits, program_.origin ^ state.values.flipped,
                    [&](const auto& origins, const auto& states, const uint64_t* row) {
-                     kernel.gather(state.at(0), origins.size(), origins.data(), row,
+                     kernel.gather(state.memory(), origins.size(), origins.data(), row,
                                    std::complex<T>(std::polar(1.0, phase)), states.data(), out);
                    });
 }
@@ -684,7 +691,7 @@ void LargeSimulator<T>::probabilities(const LargeState<T>& state, T* out) const 
   const LargeKernels<T>& kernel = large_kernels<T>();
   for_basis_states(program_, kernel.lane_bits, program_.origin ^ state.values.flipped,
                    [&](const auto& origins, const auto& states, const uint64_t* row) {
-                     kernel.gather_norms(state.at(0), origins.size(), origins.data(), row, states.data(), out);
+                     kernel.gather_norms(state.memory(), origins.size(), origins.data(), row, states.data(), out);
                    });
 }
 

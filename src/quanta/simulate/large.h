@@ -1,5 +1,7 @@
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <complex>
 #include <cstdint>
 #include <vector>
@@ -59,21 +61,36 @@ struct Sweep {
   int sums = 0;                   // derivatives of its stages
 };
 
+/// Chunks in full precision, or as 16-bit integers ([re, im][lane] too) with an exponent a chunk.
+template <class T>
+struct StateMemory {
+  T* full = nullptr;
+  int16_t* half = nullptr;  // of float only
+  int8_t* exponents = nullptr;
+};
+
 /// Memory for a state, and the coefficients of the run that filled it.
 template <class T>
 class LargeState {
  public:
-  explicit LargeState(int wires);
+  LargeState(int wires, bool half);
   LargeState(const LargeState&) = delete;
   ~LargeState();
 
-  /// Real part of physical amplitude p.
-  T* at(uint64_t p) const {
-    return data_ + (p >> lane_bits_ << (lane_bits_ + 1)) + (p & ((uint64_t{1} << lane_bits_) - 1));
-  }
+  const StateMemory<T>& memory() const { return memory_; }
+
+  /// Physical amplitude p, of either kind of memory.
   std::complex<T> amplitude(uint64_t p) const {
-    const T* real = at(p);
-    return {real[0], real[uint64_t{1} << lane_bits_]};
+    const size_t place = (p >> lane_bits_ << (lane_bits_ + 1)) + (p & ((uint64_t{1} << lane_bits_) - 1));
+    const size_t lanes = size_t{1} << lane_bits_;
+    if (!memory_.half) return {memory_.full[place], memory_.full[place + lanes]};
+    const double scale = std::ldexp(1.0, memory_.exponents[p >> lane_bits_] - 15);
+    return {T(scale * memory_.half[place]), T(scale * memory_.half[place + lanes])};
+  }
+
+  /// Real part of physical amplitude p; this and set() in full precision only.
+  T* at(uint64_t p) const {
+    return memory_.full + (p >> lane_bits_ << (lane_bits_ + 1)) + (p & ((uint64_t{1} << lane_bits_) - 1));
   }
   void set(uint64_t p, std::complex<T> value) {
     T* real = at(p);
@@ -86,7 +103,7 @@ class LargeState {
  private:
   int lane_bits_;
   size_t bytes_;
-  T* data_;
+  StateMemory<T> memory_;
 };
 
 template <class T>
@@ -108,6 +125,11 @@ class LargeSimulator {
   /// How often run() goes through the state.
   int64_t sweeps() const { return int64_t(steps_.size()); }
 
+  /// Whether it has steps that Storage::Half cannot take.
+  bool needs_full_precision() const {
+    return std::ranges::any_of(steps_, [](const Step& step) { return step.sweep < 0; });
+  }
+
   void expectations(const LargeState<T>& state, T* values) const;
   /// In the order of basis states. The phase is included.
   void amplitudes(const T* weights, const T* inputs, const LargeState<T>& state, std::complex<T>* amplitudes) const;
@@ -122,7 +144,8 @@ class LargeSimulator {
     int dense;
   };
   void plan();
-  SweepWork<T> work(const Sweep& sweep, const Values<T>& values, T* psi, T* lambda) const;
+  SweepWork<T> work(const Sweep& sweep, const Values<T>& values, const StateMemory<T>& psi,
+                    const StateMemory<T>& lambda) const;
   void dense(const Dense& dense, uint64_t origin, bool adjoint, LargeState<T>& state) const;
   void observables(const T* upstream, const LargeState<T>& psi, LargeState<T>& lambda) const;
 
@@ -168,8 +191,8 @@ struct StageWork {
 template <class T>
 struct SweepWork {
   const Sweep* sweep;
-  T* psi;
-  T* lambda;
+  StateMemory<T> psi;
+  StateMemory<T> lambda;
   std::vector<StageWork<T>> stages;
   const CoefficientMath<T>* math;
 };
@@ -187,8 +210,8 @@ struct LargeKernels {
   int undo_group;  // how many rotations undo() takes at once
   /// Chunks first .. last - 1 of the product of single-qubit states: upper[2^(bits - bits/2)] x lower[2^(bits/2)] x
   /// lanes.
-  void (*product)(T* state, uint64_t first, uint64_t last, int lower_bits, const std::complex<T>* upper,
-                  const std::complex<T>* lower, const std::complex<T>* lanes);
+  void (*product)(const StateMemory<T>& state, uint64_t first, uint64_t last, int lower_bits,
+                  const std::complex<T>* upper, const std::complex<T>* lower, const std::complex<T>* lanes);
   /// Contracts chunks first .. last - 1 (whole rows of lower) of conj(lambda) with upper, added to by_lower
   /// [2^lower_bits] chunks, and with lower and lanes, written to by_upper.
   void (*contract)(const T* lambda, uint64_t first, uint64_t last, int lower_bits, const std::complex<T>* upper,
@@ -197,19 +220,19 @@ struct LargeKernels {
   /// Undoes the sweep on psi and lambda, and adds the overlaps Im<lambda|X, Y, Z|psi> behind each rotation and
   /// Im<lambda|Z_mask|psi> of each term before it to sums [sweep.sums].
   void (*undo)(const SweepWork<T>& work, uint64_t first_block, uint64_t last_block, double* sums);
-  /// Walsh transform of |psi|^2 over one block of 2^bits chunks: spectrum [2^bits][lanes].
-  void (*density)(const T* chunks, int bits, T* spectrum);
+  /// Walsh transform of |psi|^2 over 2^bits chunks from `first` on: spectrum [2^bits][lanes].
+  void (*density)(const StateMemory<T>& state, uint64_t first, int bits, T* spectrum);
   /// lambda = Walsh transform of spectrum [2^bits * lanes] times psi, over one block; spectrum is lost.
   void (*weigh)(const T* psi, T* lambda, int bits, double* spectrum);
   /// Real part of <psi|P|psi> over chunks first .. last - 1.
-  double (*pauli_overlap)(const T* psi, uint64_t first, uint64_t last, const PauliWork& pauli);
+  double (*pauli_overlap)(const StateMemory<T>& psi, uint64_t first, uint64_t last, const PauliWork& pauli);
   /// lambda += P psi.
   void (*add_pauli)(const T* psi, T* lambda, uint64_t first, uint64_t last, const PauliWork& pauli);
   /// out[states[r] + k] = factor * the amplitude at origins[r] ^ members[k], k < lanes, or its square modulus. The
   /// numbers are places of real parts in the state's memory.
-  void (*gather)(const T* state, size_t rows, const uint64_t* origins, const uint64_t* members, std::complex<T> factor,
-                 const uint64_t* states, std::complex<T>* out);
-  void (*gather_norms)(const T* state, size_t rows, const uint64_t* origins, const uint64_t* members,
+  void (*gather)(const StateMemory<T>& state, size_t rows, const uint64_t* origins, const uint64_t* members,
+                 std::complex<T> factor, const uint64_t* states, std::complex<T>* out);
+  void (*gather_norms)(const StateMemory<T>& state, size_t rows, const uint64_t* origins, const uint64_t* members,
                        const uint64_t* states, T* out);
 };
 

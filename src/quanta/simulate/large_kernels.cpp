@@ -1,3 +1,7 @@
+#include <bit>
+#include <tuple>
+#include <utility>
+
 #include "quanta/simulate/large.h"
 #include "quanta/simulate/targets.h"
 
@@ -20,6 +24,63 @@ HWY_INLINE bool odd_parity(uint64_t x) {
 template <class T>
 constexpr int kLaneBits = std::bit_width(kLanes<T>) - 1;
 
+// --- memory of a state
+
+template <class T>
+struct FullStore {
+  T* data;
+  explicit FullStore(const StateMemory<T>& memory) : data(memory.full) {}
+  HWY_INLINE C<T> load_chunk(size_t number) const { return load_amplitude(data + number * kStride<T>); }
+  HWY_INLINE void store_chunk(const C<T>& x, size_t number) const { store_amplitude(x, data + number * kStride<T>); }
+  HWY_INLINE void prefetch(size_t number) const {
+    __builtin_prefetch(data + number * kStride<T>, 0, 2);
+    __builtin_prefetch(data + number * kStride<T> + kLanes<T>, 0, 2);
+  }
+  HWY_INLINE std::pair<T, T> amplitude(size_t place) const { return {data[place], data[place + kLanes<T>]}; }
+};
+
+/// 16-bit integers with one power of two a chunk, such that its largest number keeps 15 bits.
+struct HalfStore {
+  int16_t* data;
+  int8_t* exponents;
+  explicit HalfStore(const StateMemory<float>& memory) : data(memory.half), exponents(memory.exponents) {}
+
+  static HWY_INLINE float power(int exponent) { return std::bit_cast<float>(uint32_t(exponent + 127) << 23); }
+  HWY_INLINE C<float> load_chunk(size_t number) const {
+    const Tag<float> d;
+    const hn::RebindToSigned<Tag<float>> di;
+    const hn::Rebind<int16_t, Tag<float>> dh;
+    const int16_t* at = data + number * kStride<float>;
+    const V<float> scale = set<float>(power(exponents[number] - 15));
+    return {hn::Mul(scale, hn::ConvertTo(d, hn::PromoteTo(di, hn::LoadU(dh, at)))),
+            hn::Mul(scale, hn::ConvertTo(d, hn::PromoteTo(di, hn::LoadU(dh, at + kLanes<float>))))};
+  }
+  HWY_INLINE void store_chunk(const C<float>& x, size_t number) const {
+    const Tag<float> d;
+    const hn::Rebind<int16_t, Tag<float>> dh;
+    const float largest = hn::GetLane(hn::MaxOfLanes(d, hn::Max(hn::Abs(x.re), hn::Abs(x.im))));
+    const int exponent = std::max(int(std::bit_cast<uint32_t>(largest) >> 23) - 126, -100);  // largest < 2^exponent
+    const V<float> scale = set<float>(power(15 - exponent));
+    int16_t* at = data + number * kStride<float>;
+    exponents[number] = int8_t(exponent);
+    hn::StoreU(hn::DemoteTo(dh, hn::NearestInt(hn::Mul(scale, x.re))), dh, at);
+    hn::StoreU(hn::DemoteTo(dh, hn::NearestInt(hn::Mul(scale, x.im))), dh, at + kLanes<float>);
+  }
+  HWY_INLINE void prefetch(size_t number) const { __builtin_prefetch(data + number * kStride<float>, 0, 2); }
+  HWY_INLINE std::pair<float, float> amplitude(size_t place) const {
+    const float scale = power(exponents[place / kStride<float>] - 15);
+    return {scale * float(data[place]), scale * float(data[place + kLanes<float>])};
+  }
+};
+
+/// f(store) with the store that the memory is.
+template <class T, class Function>
+HWY_INLINE auto with_store(const StateMemory<T>& memory, Function f) {
+  if constexpr (sizeof(T) == sizeof(float))
+    if (memory.half) return f(HalfStore(memory));
+  return f(FullStore<T>(memory));
+}
+
 template <class T>
 HWY_INLINE C<T> split_lanes(const std::complex<T>* lanes) {
   constexpr size_t L = kLanes<T>;
@@ -32,14 +93,16 @@ HWY_INLINE C<T> split_lanes(const std::complex<T>* lanes) {
 }
 
 template <class T>
-void product(T* state, uint64_t first, uint64_t last, int lower_bits, const std::complex<T>* upper,
+void product(const StateMemory<T>& memory, uint64_t first, uint64_t last, int lower_bits, const std::complex<T>* upper,
              const std::complex<T>* lower, const std::complex<T>* lanes) {
   const C<T> in_lanes = split_lanes<T>(lanes);
-  for (uint64_t h = first; h < last; ++h) {
-    const std::complex<T> u = upper[h >> lower_bits], l = lower[h & ((uint64_t{1} << lower_bits) - 1)];
-    const C<T> factor = mul<T>({set<T>(u.real()), set<T>(u.imag())}, {set<T>(l.real()), set<T>(l.imag())});
-    store_amplitude(mul(factor, in_lanes), state + h * kStride<T>);
-  }
+  with_store(memory, [&](auto store) HWY_ATTR {
+    for (uint64_t h = first; h < last; ++h) {
+      const std::complex<T> u = upper[h >> lower_bits], l = lower[h & ((uint64_t{1} << lower_bits) - 1)];
+      const C<T> factor = mul<T>({set<T>(u.real()), set<T>(u.imag())}, {set<T>(l.real()), set<T>(l.imag())});
+      store.store_chunk(mul(factor, in_lanes), h);
+    }
+  });
 }
 
 /// lanes' = lanes ^ flip.
@@ -298,7 +361,7 @@ class BlockLoop {
     base = block;
     physical = block << kLaneBits<T>;
   }
-  size_t address(size_t j) const { return (base ^ s.offsets[j]) * kStride<T>; }
+  size_t chunk(size_t j) const { return base ^ s.offsets[j]; }
   /// The first physical amplitude of a part.
   uint64_t origin(size_t part) const { return physical ^ (uint64_t(s.offsets[part]) << kLaneBits<T> | s.lanes[part]); }
   void fill(const DiagonalWork<T>& diagonal, size_t part) { table.fill(diagonal, origin(part), signs, *work.math); }
@@ -334,9 +397,8 @@ T* block_memory(size_t size) {
   return memory.data();
 }
 
-template <class T>
-void sweep(const SweepWork<T>& work, uint64_t first_block, uint64_t last_block) {
-  constexpr size_t L = kLanes<T>;
+template <class Store, class T>
+void sweep_in(const Store store, const SweepWork<T>& work, uint64_t first_block, uint64_t last_block) {
   BlockLoop<T> loop(work);
   const Sweep& s = *work.sweep;
   T* buffer = block_memory<T>(loop.buffer_size());
@@ -357,10 +419,8 @@ void sweep(const SweepWork<T>& work, uint64_t first_block, uint64_t last_block) 
             T* at = buffer + loop.place(j);
             C<T> x;
             if (first) {
-              x = permute<T>(load_amplitude(work.psi + loop.address(j)), s.lanes[j]);
-              const T* soon = work.psi + (next_base ^ s.offsets[j]) * kStride<T>;
-              __builtin_prefetch(soon, 0, 2);
-              __builtin_prefetch(soon + L, 0, 2);
+              x = permute<T>(store.load_chunk(loop.chunk(j)), s.lanes[j]);
+              store.prefetch(next_base ^ s.offsets[j]);
             } else {
               x = load_amplitude(at);
             }
@@ -389,13 +449,29 @@ void sweep(const SweepWork<T>& work, uint64_t first_block, uint64_t last_block) 
           C<T> x = load_amplitude(buffer + loop.place(j));
           if (after) x = mul(loop.table(j - part), x);
           if (last)
-            store_amplitude(permute<T>(x, s.lanes[j]), work.psi + loop.address(j));
+            store.store_chunk(permute<T>(x, s.lanes[j]), loop.chunk(j));
           else
             store_amplitude(x, buffer + loop.place(j));
         }
       }
     }
   }
+}
+
+template <class T>
+void sweep(const SweepWork<T>& work, uint64_t first_block, uint64_t last_block) {
+  with_store(work.psi, [&](auto store) HWY_ATTR { sweep_in(store, work, first_block, last_block); });
+}
+
+template <class T>
+void density(const StateMemory<T>& memory, uint64_t first, int bits, T* spectrum) {
+  with_store(memory, [&](auto store) HWY_ATTR {
+    for (size_t j = 0; j < size_t{1} << bits; ++j) {
+      const C<T> x = store.load_chunk(first + j);
+      quanta::simulate::HWY_NAMESPACE::store<T>(hn::MulAdd(x.im, x.im, hn::Mul(x.re, x.re)), spectrum + j * kLanes<T>);
+    }
+  });
+  walsh(spectrum, bits);
 }
 
 /// Adds the sum over chunks of density * (-1)^bit of the chunk's number to z [bit] for the lowest `bits`, and leaves
@@ -418,6 +494,7 @@ template <class T>
 void undo(const SweepWork<T>& work, uint64_t first_block, uint64_t last_block, double* sums) {
   constexpr size_t L = kLanes<T>;
   BlockLoop<T> loop(work);
+  const FullStore<T> all_psi(work.psi), all_lambda(work.lambda);
   const Sweep& s = *work.sweep;
   constexpr size_t kPart = loop.kPart;
   T* psi = block_memory<T>(2 * loop.buffer_size());
@@ -446,13 +523,10 @@ void undo(const SweepWork<T>& work, uint64_t first_block, uint64_t last_block, d
           T* at_lambda = lambda + loop.place(j);
           C<T> x, y;
           if (loads) {
-            x = permute<T>(load_amplitude(work.psi + loop.address(j)), s.lanes[j]);
-            y = permute<T>(load_amplitude(work.lambda + loop.address(j)), s.lanes[j]);
-            const size_t soon = (next_base ^ s.offsets[j]) * kStride<T>;
-            __builtin_prefetch(work.psi + soon, 0, 2);
-            __builtin_prefetch(work.psi + soon + L, 0, 2);
-            __builtin_prefetch(work.lambda + soon, 0, 2);
-            __builtin_prefetch(work.lambda + soon + L, 0, 2);
+            x = permute<T>(all_psi.load_chunk(loop.chunk(j)), s.lanes[j]);
+            y = permute<T>(all_lambda.load_chunk(loop.chunk(j)), s.lanes[j]);
+            all_psi.prefetch(next_base ^ s.offsets[j]);
+            all_lambda.prefetch(next_base ^ s.offsets[j]);
           } else {
             x = load_amplitude(at_psi);
             y = load_amplitude(at_lambda);
@@ -533,8 +607,8 @@ void undo(const SweepWork<T>& work, uint64_t first_block, uint64_t last_block, d
             y = mul_conj(phase, y);
           }
           if (stores) {
-            store_amplitude(permute<T>(x, s.lanes[j]), work.psi + loop.address(j));
-            store_amplitude(permute<T>(y, s.lanes[j]), work.lambda + loop.address(j));
+            all_psi.store_chunk(permute<T>(x, s.lanes[j]), loop.chunk(j));
+            all_lambda.store_chunk(permute<T>(y, s.lanes[j]), loop.chunk(j));
           } else {
             store_amplitude(x, psi + loop.place(j));
             store_amplitude(y, lambda + loop.place(j));
@@ -543,15 +617,6 @@ void undo(const SweepWork<T>& work, uint64_t first_block, uint64_t last_block, d
       }
     }
   }
-}
-
-template <class T>
-void density(const T* chunks, int bits, T* spectrum) {
-  for (size_t j = 0; j < size_t{1} << bits; ++j) {
-    const C<T> x = load_amplitude(chunks + j * kStride<T>);
-    store<T>(hn::MulAdd(x.im, x.im, hn::Mul(x.re, x.re)), spectrum + j * kLanes<T>);
-  }
-  walsh(spectrum, bits);
 }
 
 template <class T>
@@ -567,23 +632,25 @@ void weigh(const T* psi, T* lambda, int bits, double* spectrum) {
 }
 
 template <class T>
-double pauli_overlap(const T* psi, uint64_t first, uint64_t last, const PauliWork& pauli) {
+double pauli_overlap(const StateMemory<T>& memory, uint64_t first, uint64_t last, const PauliWork& pauli) {
   const LaneSigns<T> signs;
   const uint64_t high = pauli.flip >> kLaneBits<T>;
   const auto flip = uint32_t(pauli.flip & (kLanes<T> - 1));
-  V<T> sum = set<T>(0);
   double total = 0;
-  for (uint64_t h = first; h < last; ++h) {
-    // conj(psi[p ^ flip]) i^ys (-1)^parity(p & mask) psi[p]
-    const C<T> x = load_amplitude(psi + h * kStride<T>);
-    const C<T> y = permute<T>(load_amplitude(psi + (h ^ high) * kStride<T>), flip);
-    const V<T> sign = signs.of(T(1), pauli.mask, odd_parity(pauli.mask >> kLaneBits<T> & h));
-    sum = hn::MulAdd(sign, pauli.ys & 1 ? im_conj(y, x) : hn::MulAdd(y.im, x.im, hn::Mul(y.re, x.re)), sum);
-    if ((h & 1023) == 1023 || h + 1 == last) {
-      total += sum_of<T>(sum);
-      sum = set<T>(0);
+  with_store(memory, [&](auto store) HWY_ATTR {
+    V<T> sum = set<T>(0);
+    for (uint64_t h = first; h < last; ++h) {
+      // conj(psi[p ^ flip]) i^ys (-1)^parity(p & mask) psi[p]
+      const C<T> x = store.load_chunk(h);
+      const C<T> y = permute<T>(store.load_chunk(h ^ high), flip);
+      const V<T> sign = signs.of(T(1), pauli.mask, odd_parity(pauli.mask >> kLaneBits<T> & h));
+      sum = hn::MulAdd(sign, pauli.ys & 1 ? im_conj(y, x) : hn::MulAdd(y.im, x.im, hn::Mul(y.re, x.re)), sum);
+      if ((h & 1023) == 1023 || h + 1 == last) {
+        total += sum_of<T>(sum);
+        sum = set<T>(0);
+      }
     }
-  }
+  });
   return (pauli.ys % 4 == 0 || pauli.ys % 4 == 3 ? 1 : -1) * pauli.coefficient * total;
 }
 
@@ -627,36 +694,36 @@ void contract(const T* lambda, uint64_t first, uint64_t last, int lower_bits, co
   }
 }
 
-/// Amplitudes (origin ^ member), the lowest bits of an index being a chunk's lane, with a bit for re and im above them.
-template <class T>
-HWY_INLINE C<T> gather_row(const T* state, uint64_t origin, const uint64_t* members) {
+/// Amplitudes at places (origin ^ member).
+template <class T, class Store>
+HWY_INLINE C<T> gather_row(const Store& state, uint64_t origin, const uint64_t* members) {
   constexpr size_t L = kLanes<T>;
   HWY_ALIGN T split[2 * L];
-  for (size_t i = 0; i < L; ++i) {
-    const T* at = state + (origin ^ members[i]);
-    split[i] = at[0];
-    split[L + i] = at[L];
-  }
+  for (size_t i = 0; i < L; ++i) std::tie(split[i], split[L + i]) = state.amplitude(origin ^ members[i]);
   return load_amplitude(split);
 }
 
 template <class T>
-void gather(const T* state, size_t rows, const uint64_t* origins, const uint64_t* members, std::complex<T> factor,
-            const uint64_t* states, std::complex<T>* out) {
+void gather(const StateMemory<T>& memory, size_t rows, const uint64_t* origins, const uint64_t* members,
+            std::complex<T> factor, const uint64_t* states, std::complex<T>* out) {
   const C<T> f{set<T>(factor.real()), set<T>(factor.imag())};
-  for (size_t r = 0; r < rows; ++r) {
-    const C<T> x = mul(f, gather_row(state, origins[r], members));
-    hn::StoreInterleaved2(x.re, x.im, Tag<T>(), reinterpret_cast<T*>(out + states[r]));
-  }
+  with_store(memory, [&](auto store) HWY_ATTR {
+    for (size_t r = 0; r < rows; ++r) {
+      const C<T> x = mul(f, gather_row<T>(store, origins[r], members));
+      hn::StoreInterleaved2(x.re, x.im, Tag<T>(), reinterpret_cast<T*>(out + states[r]));
+    }
+  });
 }
 
 template <class T>
-void gather_norms(const T* state, size_t rows, const uint64_t* origins, const uint64_t* members, const uint64_t* states,
-                  T* out) {
-  for (size_t r = 0; r < rows; ++r) {
-    const C<T> x = gather_row(state, origins[r], members);
-    hn::StoreU(hn::MulAdd(x.im, x.im, hn::Mul(x.re, x.re)), Tag<T>(), out + states[r]);
-  }
+void gather_norms(const StateMemory<T>& memory, size_t rows, const uint64_t* origins, const uint64_t* members,
+                  const uint64_t* states, T* out) {
+  with_store(memory, [&](auto store) HWY_ATTR {
+    for (size_t r = 0; r < rows; ++r) {
+      const C<T> x = gather_row<T>(store, origins[r], members);
+      hn::StoreU(hn::MulAdd(x.im, x.im, hn::Mul(x.re, x.re)), Tag<T>(), out + states[r]);
+    }
+  });
 }
 
 template <class T>

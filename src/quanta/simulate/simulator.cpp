@@ -76,13 +76,21 @@ template <class T>
 struct Simulator<T>::Impl {
   Circuit circuit;
   std::vector<PauliSum> observables;
+  Storage storage;
   const Kernels<T>& kernel = kernels<T>();
   // With the observables' basis changes and without; made when first used.
   std::once_flag measured_once, plain_once;
   std::unique_ptr<Compiled<T>> measured_tiles, plain_tiles;
   Pool<Workspace<T>> workspaces;
 
-  Impl(const Circuit& c, const std::vector<PauliSum>& o) : circuit(check(c, o)), observables(o) {}
+  // States that do not fit into the cache as a tile are run one by one.
+  static constexpr int kLargeWires = 14;
+
+  Impl(const Circuit& c, const std::vector<PauliSum>& o, Storage s)
+      : circuit(check(c, o, s)), observables(o), storage(s) {
+    if (storage == Storage::Half && (large(false).simulator.needs_full_precision()))
+      fail("16-bit storage: the circuit has dense unitaries or gates with more than two controls; transpile it first");
+  }
 
   static void check_memory(const char* what, int wires, double bytes) {
     const double memory = double(sysconf(_SC_PHYS_PAGES)) * double(sysconf(_SC_PAGESIZE));
@@ -90,13 +98,17 @@ struct Simulator<T>::Impl {
             wires, bytes / (1 << 30), memory / (1 << 30), sizeof(T) == 8 ? " or single precision" : "");
   }
 
-  static const Circuit& check(const Circuit& circuit, const std::vector<PauliSum>& observables) {
+  static const Circuit& check(const Circuit& circuit, const std::vector<PauliSum>& observables, Storage storage) {
+    const bool half = storage == Storage::Half;
     for (const PauliSum& sum : observables)
       require(sum.max_wire() < circuit.wires(), "observable {}: wire {} is out of range, the circuit has wires 0..{}",
               sum.to_string(), sum.max_wire(), circuit.wires() - 1);
-    require(circuit.wires() <= 30, "a state vector of {} qubits is beyond any machine: use at most 30",
-            circuit.wires());
-    check_memory("a state", circuit.wires(), std::ldexp(2.0 * sizeof(T), circuit.wires()));
+    const int most = half ? 32 : 30;
+    require(circuit.wires() <= most, "a state vector of {} qubits is beyond any machine: use at most {}",
+            circuit.wires(), most);
+    require(!half || (sizeof(T) == 4 && circuit.wires() >= kLargeWires && !circuit.has_amplitude_encoding()),
+            "16-bit storage: expected single precision, {} qubits or more and no amplitude encoding", kLargeWires);
+    check_memory("a state", circuit.wires(), std::ldexp(half ? 4.1 : 2.0 * sizeof(T), circuit.wires()));
     return circuit;
   }
 
@@ -110,8 +122,6 @@ struct Simulator<T>::Impl {
     return *plain_tiles;
   }
 
-  // States that do not fit into the cache as a tile are run one by one.
-  static constexpr int kLargeWires = 14;
   bool is_large() const { return circuit.wires() >= kLargeWires; }
 
   struct Large {
@@ -133,7 +143,7 @@ struct Simulator<T>::Impl {
 
   std::unique_ptr<LargeState<T>> borrow(Large& l) {
     const std::lock_guard lock(l.mutex);
-    if (l.idle.empty()) return std::make_unique<LargeState<T>>(circuit.wires());
+    if (l.idle.empty()) return std::make_unique<LargeState<T>>(circuit.wires(), storage == Storage::Half);
     std::unique_ptr<LargeState<T>> state = std::move(l.idle.back());
     l.idle.pop_back();
     return state;
@@ -166,6 +176,7 @@ struct Simulator<T>::Impl {
 
   void large_vjp(int64_t batch, const T* weights, const T* inputs, const T* upstream, T* dweights, T* dinputs,
                  T* values) {
+    require(storage == Storage::Full, "16-bit storage has no gradients: use Storage::Full");
     check_memory("a gradient", circuit.wires(), std::ldexp(4.0 * sizeof(T), circuit.wires()));
     const size_t W = size_t(circuit.weights()), I = size_t(circuit.inputs()), outputs = observables.size();
     Large& l = large(true);
@@ -278,8 +289,8 @@ struct Simulator<T>::Impl {
 };
 
 template <class T>
-Simulator<T>::Simulator(const Circuit& circuit, const std::vector<PauliSum>& observables)
-    : impl_(std::make_unique<Impl>(circuit, observables)) {}
+Simulator<T>::Simulator(const Circuit& circuit, const std::vector<PauliSum>& observables, Storage storage)
+    : impl_(std::make_unique<Impl>(circuit, observables, storage)) {}
 template <class T>
 Simulator<T>::~Simulator() = default;
 template <class T>

@@ -582,6 +582,62 @@ TEST(Simulator, FourierTransformOfABasisState) {
   }
 }
 
+TEST(Storage, HalfAgreesWithFullPrecision) {
+  for (const int n : {14, 17}) {
+    Random random(n);
+    Circuit circuit(n);
+    angle_encoding(circuit, 'Y');
+    hardware_efficient(circuit, 6);
+    for (int q = 0; q + 2 < n; ++q) circuit.ccx(q, q + 1, q + 2).crz(q + 2, q, weight());
+    const std::vector<PauliSum> observables{sum_of('Z', n), random_observable(n, 3, random), X(3) * Y(7)};
+    const auto weights = random_values(circuit.weights(), random), inputs = random_values(2 * n, random);
+    const Simulator<float> half(circuit, observables, Storage::Half);
+    const Simulator<double> full(circuit, observables);
+    const auto a = states(half, 2, weights, inputs);
+    const auto b = states(full, 2, weights, inputs);
+    for (int64_t sample = 0; sample < 2; ++sample) {
+      std::complex<double> overlap = 0;
+      double norm = 0;
+      for (size_t i = sample << n; i < size_t(sample + 1) << n; ++i) {
+        overlap += std::conj(std::complex<double>(a[i])) * b[i];
+        norm += std::norm(std::complex<double>(a[i]));
+      }
+      EXPECT_GT(std::norm(overlap) / norm, 1 - 1e-6);
+      EXPECT_NEAR(norm, 1, 1e-4);
+    }
+    const auto x = expectations(half, 2, weights, inputs);
+    const auto y = expectations(full, 2, weights, inputs);
+    for (size_t i = 0; i < x.size(); ++i) EXPECT_NEAR(x[i], y[i], 2e-3);
+    const auto w = cast<float>(weights), in = cast<float>(inputs);
+    std::vector<float> probabilities(size_t{2} << n);
+    half.probabilities(2, w.data(), in.data(), probabilities.data());
+    for (size_t i = 0; i < probabilities.size(); i += 97) EXPECT_NEAR(probabilities[i], std::norm(a[i]), 1e-7);
+    std::vector<uint64_t> samples(1000);
+    half.samples(1, w.data(), in.data(), 1000, Random(1), samples.data());
+    for (const uint64_t s : samples) EXPECT_GT(probabilities[s], 0);
+  }
+}
+
+TEST(Storage, HalfRefusesWhatItCannotDo) {
+  EXPECT_THAT([] { Simulator<double>(Circuit(15), {}, Storage::Half); },
+              ThrowsMessage<Error>(HasSubstr("expected single precision")));
+  EXPECT_THAT([] { Simulator<float>(Circuit(10), {}, Storage::Half); },
+              ThrowsMessage<Error>(HasSubstr("14 qubits or more")));
+  EXPECT_THAT(
+      [] {
+        Simulator<float>(Circuit(15).add(GateKind::X, {0}, {}, {1, 2, 3}), {}, Storage::Half);
+      },
+      ThrowsMessage<Error>(HasSubstr("more than two controls")));
+  EXPECT_THAT([] { Simulator<float>(Circuit(15).amplitude_encoding(), {}, Storage::Half); },
+              ThrowsMessage<Error>(HasSubstr("amplitude encoding")));
+  EXPECT_THAT(
+      [] {
+        const float one = 1;
+        Simulator<float>(Circuit(15), {Z(0)}, Storage::Half).vjp(1, nullptr, nullptr, &one, nullptr, nullptr);
+      },
+      ThrowsMessage<Error>(HasSubstr("no gradients")));
+}
+
 TEST(Gradient, OfManyQubitsInClosedForm) {
   // <Z_q> = cos(x_q) for RY(x_q); a ring of CNOTs multiplies neighbours up. Three rotations a wire, two CNOT rings
   // apart that cancel, leave products of cosines whatever the number of sweeps.
