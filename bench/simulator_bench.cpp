@@ -52,6 +52,21 @@ BENCHMARK(Gradient<double>)->ArgsProduct({{4, 8, 12}, {64}});
 BENCHMARK(Gradient<float>)->ArgsProduct({{14, 16, 18, 20}, {1}})->Unit(benchmark::kMillisecond);
 BENCHMARK(Gradient<double>)->ArgsProduct({{16, 20}, {1}})->Unit(benchmark::kMillisecond);
 
+/// The same with each Z as an output of its own: one adjoint sweep for all.
+void GradientOfEach(benchmark::State& state) {
+  set_threads(1);
+  const Circuit circuit = layered(int(state.range(0)));
+  const int64_t batch = state.range(1);
+  const Simulator<float> simulator(circuit, each('Z', circuit.wires()));
+  const auto weights = angles<float>(circuit.weights(), 1), inputs = angles<float>(batch * circuit.inputs(), 2);
+  const auto upstream = angles<float>(batch * circuit.wires(), 3);
+  std::vector<float> values(upstream.size()), dweights(weights.size()), dinputs(inputs.size());
+  for (auto _ : state)
+    simulator.vjp(batch, weights.data(), inputs.data(), upstream.data(), dweights.data(), dinputs.data(),
+                  values.data());
+}
+BENCHMARK(GradientOfEach)->ArgsProduct({{4, 8, 12}, {64}});
+
 template <class Real>
 void run_state(benchmark::State& state, const Circuit& circuit) {
   set_threads(1);
