@@ -16,6 +16,8 @@ void zgesdd_(const char*, const int*, const int*, Scalar*, const int*, double*, 
              const int*, Scalar*, const int*, double*, int*, int*);
 void zgesvd_(const char*, const char*, const int*, const int*, Scalar*, const int*, double*, Scalar*, const int*,
              Scalar*, const int*, Scalar*, const int*, double*, int*);
+void zheevd_(const char*, const char*, const int*, Scalar*, const int*, double*, Scalar*, const int*, double*,
+             const int*, int*, const int*, int*);
 void zgeqrf_(const int*, const int*, Scalar*, const int*, Scalar*, Scalar*, const int*, int*);
 void zungqr_(const int*, const int*, const int*, Scalar*, const int*, const Scalar*, Scalar*, const int*, int*);
 void zgelqf_(const int*, const int*, Scalar*, const int*, Scalar*, Scalar*, const int*, int*);
@@ -34,6 +36,11 @@ constexpr int kBlock = 32;  // LAPACK's usual block size, for its work space
 
 void check(int info, const char* routine) {
   require(info == 0, "LAPACK's {} failed with info = {}", routine, info);
+}
+void check_finite(const std::vector<Scalar>& a) {
+  for (const Scalar& element : a)
+    require(std::isfinite(element.real()) && std::isfinite(element.imag()),
+            "the state is not finite: check the weights and inputs");
 }
 }  // namespace
 
@@ -56,9 +63,7 @@ void multiply(char op_a, char op_b, int m, int n, int k, const Scalar* a, const 
 }
 
 Svd svd(int m, int n, const std::vector<Scalar>& a) {
-  for (const Scalar& element : a)
-    require(std::isfinite(element.real()) && std::isfinite(element.imag()),
-            "the state is not finite: check the weights and inputs");
+  check_finite(a);
   const int rank = std::min(m, n), large = std::max(m, n);
   Svd result{std::vector<Scalar>(size_t(m) * rank), std::vector<Scalar>(size_t(rank) * n), std::vector<double>(rank)};
   std::vector<Scalar> copy = a, work(size_t(rank) * rank + 3 * size_t(rank) + size_t(large) * kBlock);
@@ -73,6 +78,32 @@ Svd svd(int m, int n, const std::vector<Scalar>& a) {
   zgesvd_("S", "S", &m, &n, copy.data(), &m, result.values.data(), result.u.data(), &m, result.vt.data(), &rank,
           work.data(), &size, real.data(), &info);
   require(info == 0, "the singular value decomposition of a {} x {} matrix did not converge", m, n);
+  return result;
+}
+
+HalfSvd half_svd(int m, int n, const std::vector<Scalar>& a, bool right) {
+  check_finite(a);
+  const int dim = right ? n : m;
+  std::vector<Scalar> gram(size_t(dim) * dim);
+  if (right)
+    multiply('C', 'N', n, n, m, a.data(), a.data(), gram.data());
+  else
+    multiply('N', 'C', m, m, n, a.data(), a.data(), gram.data());
+  std::vector<Scalar> work(size_t(dim) * (dim + 2));
+  std::vector<double> values(dim), real(1 + 5 * size_t(dim) + 2 * size_t(dim) * dim);
+  std::vector<int> integers(3 + 5 * size_t(dim));
+  const int size = int(work.size()), reals = int(real.size()), ints = int(integers.size());
+  int info = 0;
+  zheevd_("V", "L", &dim, gram.data(), &dim, values.data(), work.data(), &size, real.data(), &reals, integers.data(),
+          &ints, &info);
+  require(info == 0, "the eigenvalues of a {} x {} matrix did not converge", dim, dim);
+  HalfSvd result{std::vector<Scalar>(gram.size()), std::vector<double>(dim)};
+  for (int k = 0; k < dim; ++k) {  // LAPACK's eigenvalues increase
+    const Scalar* vector = &gram[size_t(dim - 1 - k) * dim];
+    result.values[k] = std::sqrt(std::max(0.0, values[dim - 1 - k]));
+    for (int i = 0; i < dim; ++i)
+      result.isometry[right ? k + size_t(i) * dim : i + size_t(k) * dim] = right ? std::conj(vector[i]) : vector[i];
+  }
   return result;
 }
 

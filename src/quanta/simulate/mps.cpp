@@ -272,8 +272,7 @@ struct MpsSimulator<Real>::Impl {
     for (int k = 0; k < outputs; ++k) constant += double(upstream[k]) * tree.constants[k];
     for (const auto& [output, term, value] : tree.coefficients) weights[term] += double(upstream[output]) * value;
 
-    const Truncation truncation{int(std::min<int64_t>(2 * int64_t(options.max_bond), 1 << 20)), options.cutoff * 1e-2,
-                                false};
+    const Truncation truncation{int(std::min<int64_t>(2 * int64_t(options.max_bond), 1 << 20)), options.cutoff, false};
     TensorTrain& ket = run.train;
     TensorTrain bra = apply_sum(ket, tree, weights, constant);
     bra.move_centre(0);

@@ -35,6 +35,46 @@ std::vector<Scalar> first_rows(const std::vector<Scalar>& a, int rows, int colum
   return result;
 }
 
+struct Split {
+  int rank;
+  double discarded;
+  std::vector<Scalar> left, right;  // [m, rank], [rank, n]; one is an isometry, the other has the singular values
+};
+
+/// a [m, n] in two, the right one (the left one, if `to_left`) with the singular values.
+Split split(int m, int n, const std::vector<Scalar>& a, const Truncation& truncation, bool to_left) {
+  constexpr double kNoise = 1e-12;  // of half_svd's squared values, with a margin
+  const int isometry = to_left ? n : m, other = to_left ? m : n;
+  Split result;
+  if (truncation.cutoff >= kNoise && isometry <= 2 * other && std::min(m, n) > 4) {
+    HalfSvd half = half_svd(m, n, a, to_left);
+    half.values.resize(std::min(m, n));
+    const auto [rank, discarded, scale] = cut(half.values, truncation);
+    result = {rank, discarded, std::vector<Scalar>(size_t(m) * rank), std::vector<Scalar>(size_t(rank) * n)};
+    if (to_left) {
+      result.right = first_rows(half.isometry, n, n, rank);
+      multiply('N', 'C', m, rank, n, a.data(), result.right.data(), result.left.data());
+    } else {
+      std::copy_n(half.isometry.begin(), result.left.size(), result.left.begin());
+      multiply('C', 'N', rank, n, m, result.left.data(), a.data(), result.right.data());
+    }
+    for (Scalar& element : to_left ? result.left : result.right) element *= scale;
+    return result;
+  }
+  Svd parts = svd(m, n, a);
+  const auto [rank, discarded, scale] = cut(parts.values, truncation);
+  parts.u.resize(size_t(m) * rank);
+  result = {rank, discarded, std::move(parts.u), first_rows(parts.vt, std::min(m, n), n, rank)};
+  for (int i = 0; i < rank; ++i) {
+    const double value = parts.values[i] * scale;
+    if (to_left)
+      for (int j = 0; j < m; ++j) result.left[size_t(i) * m + j] *= value;
+    else
+      for (int j = 0; j < n; ++j) result.right[size_t(j) * rank + i] *= value;
+  }
+  return result;
+}
+
 }  // namespace
 
 TensorTrain::TensorTrain(int sites) : sites_(size_t(sites), SiteTensor{1, 1, {1, 0}}) {}
@@ -104,21 +144,11 @@ double TensorTrain::apply(const Scalar* gate, int first, int count, const Trunca
   int bond = left;
   for (int k = 0; k + 1 < count; ++k) {
     const int columns = right << (count - k - 1);
-    Svd parts = svd(2 * bond, columns, rest);
-    const auto [rank, discarded, scale] = cut(parts.values, truncation);
-    kept *= 1 - discarded;
-    parts.u.resize(size_t(2) * bond * rank);
-    rest = first_rows(parts.vt, int(parts.values.size()), columns, rank);
-    const bool into_left = to_left && count == 2;
-    for (int i = 0; i < rank; ++i) {
-      const double value = parts.values[i] * scale;
-      if (into_left)
-        for (int j = 0; j < 2 * bond; ++j) parts.u[size_t(i) * 2 * bond + j] *= value;
-      else
-        for (int j = 0; j < columns; ++j) rest[size_t(j) * rank + i] *= value;
-    }
-    replace(first + k, {bond, rank, std::move(parts.u)});
-    bond = rank;
+    Split parts = split(2 * bond, columns, rest, truncation, to_left && count == 2);
+    kept *= 1 - parts.discarded;
+    replace(first + k, {bond, parts.rank, std::move(parts.left)});
+    rest = std::move(parts.right);
+    bond = parts.rank;
   }
   replace(first + count - 1, {bond, right, std::move(rest)});
   if (count > 1) centre = to_left && count == 2 ? first : first + count - 1;
@@ -127,17 +157,12 @@ double TensorTrain::apply(const Scalar* gate, int first, int count, const Trunca
 
 double TensorTrain::truncate_right(const Truncation& truncation) {
   const SiteTensor &a = (*this)[centre], &b = (*this)[centre + 1];
-  Svd parts = svd(2 * a.left, a.right, a.data);
-  const auto [rank, discarded, scale] = cut(parts.values, truncation);
-  parts.u.resize(size_t(2) * a.left * rank);
-  std::vector<Scalar> rest = first_rows(parts.vt, int(parts.values.size()), a.right, rank);
-  for (int j = 0; j < a.right; ++j)
-    for (int i = 0; i < rank; ++i) rest[size_t(j) * rank + i] *= parts.values[i] * scale;
-  SiteTensor right{rank, b.right, std::vector<Scalar>(size_t(rank) * 2 * b.right)};
-  multiply('N', 'N', rank, 2 * b.right, a.right, rest.data(), b.data.data(), right.data.data());
-  replace(centre, {a.left, rank, std::move(parts.u)});
+  Split parts = split(2 * a.left, a.right, a.data, truncation, false);
+  SiteTensor right{parts.rank, b.right, std::vector<Scalar>(size_t(parts.rank) * 2 * b.right)};
+  multiply('N', 'N', parts.rank, 2 * b.right, a.right, parts.right.data(), b.data.data(), right.data.data());
+  replace(centre, {a.left, parts.rank, std::move(parts.left)});
   replace(++centre, std::move(right));
-  return discarded;
+  return parts.discarded;
 }
 
 }  // namespace quanta::simulate
