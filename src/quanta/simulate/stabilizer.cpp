@@ -5,6 +5,7 @@
 #include <bit>
 #include <cmath>
 #include <map>
+#include <mutex>
 #include <optional>
 #include <string>
 
@@ -101,6 +102,8 @@ struct StabilizerSimulator::Impl {
   std::vector<PauliSum> observables;
   std::vector<CliffordStep> steps;
   std::map<int, Mixture> mixtures;  // of the operations that are channels
+  mutable std::once_flag once;
+  mutable std::vector<bool> recorded;
 
   Impl(const Circuit& circuit, const std::vector<PauliSum>& observables, const std::vector<double>& weights,
        const std::vector<double>& inputs)
@@ -124,7 +127,7 @@ struct StabilizerSimulator::Impl {
   }
 
   /// One run of a tableau. Without a random stream: outcome 0 where both are possible, and no noise.
-  /// record(step, bits) sees each measurement's and each condition's moment.
+  /// record(bool) sees each outcome and whether each condition held.
   template <class Record>
   std::vector<uint8_t> run(Random* random, const Record& record) const {
     Tableau tableau(circuit.wires());
@@ -168,6 +171,12 @@ struct StabilizerSimulator::Impl {
     return std::ranges::all_of(steps, [](const CliffordStep& step) {
       return !step.conditional || is_pauli(step.kind) || step.kind == Clifford::Channel;
     });
+  }
+
+  /// The outcomes and conditions of the noiseless run that frames are differences from.
+  const std::vector<bool>& reference() const {
+    std::call_once(once, [&] { run(nullptr, [&](bool value) { recorded.push_back(value); }); });
+    return recorded;
   }
 
   /// 1024 shots at once; reference: what run() recorded. bits: [clbits] lanes.
@@ -366,8 +375,7 @@ void StabilizerSimulator::samples(int64_t shots, const Random& random, uint64_t*
     });
     return;
   }
-  std::vector<bool> reference;
-  impl.run(nullptr, [&](bool value) { reference.push_back(value); });
+  const std::vector<bool>& reference = impl.reference();
   constexpr int64_t kLanes = 64 * kWords;
   parallel_for((shots + kLanes - 1) / kLanes, 1, [&](int64_t begin, int64_t end) {
     std::vector<Lanes> bits(clbits());
