@@ -3,9 +3,7 @@
 #include <gmock/gmock.h>
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
-#include <numbers>
 
 #include "quanta/circuit/ansaetze.h"
 #include "quanta/circuit/random_circuit.h"
@@ -24,7 +22,6 @@ using naive::random_values;
 using ::testing::HasSubstr;
 using ::testing::ThrowsMessage;
 
-constexpr double kPi = std::numbers::pi;
 constexpr MpsOptions kExact{.max_bond = 64, .cutoff = 0};
 
 /// Any gates, but no more than six wires together.
