@@ -147,8 +147,8 @@ struct DensitySimulator<T>::Impl {
   std::vector<PauliSum> observables;
   std::vector<std::array<double, 2>> misread;  // by the final measurements, [wires]
   const DensityKernels<T>& kernel = density_kernels<T>();
-  // One that starts from a product of one-qubit states, and one whose every chain has a gradient.
-  Program forward_program, gradient_program;
+  // For final states, for expectation values, and one in which every chain is a step, for gradients.
+  Program forward_program, expectation_program, gradient_program;
   mutable Pool<Workspace<T>> workspaces;
   mutable Pool<AlignedVector<T>> buffers, shared_coefficients;
 
@@ -156,16 +156,21 @@ struct DensitySimulator<T>::Impl {
       : circuit(c.without_final_measurements()),
         observables(o),
         misread(c.wires()),
-        forward_program(lower(circuit, kernel.lanes, true)),
-        gradient_program(lower(circuit, kernel.lanes, false)) {
-    for (const PauliSum& sum : observables)
-      require(sum.max_wire() < circuit.wires(), "observable {}: wire {} is out of range, the circuit has wires 0..{}",
-              sum.to_string(), sum.max_wire(), circuit.wires() - 1);
+        forward_program(lower(circuit, {}, kernel.lanes, {.product_start = true})),
+        expectation_program(lower(circuit, checked(), kernel.lanes, {.product_start = true, .absorb = true})),
+        gradient_program(lower(circuit, observables, kernel.lanes, {})) {
     const double memory = double(sysconf(_SC_PHYS_PAGES)) * double(sysconf(_SC_PAGESIZE));
     const double bytes = double(forward_program.layout.size) * sizeof(T);
     require(bytes < memory, "a density matrix of {} qubits takes {:.1f} GiB, this machine has {:.1f} GiB",
             forward_program.layout.wires, bytes / (1 << 30), memory / (1 << 30));
     find_misreadings(c);
+  }
+
+  const std::vector<PauliSum>& checked() const {
+    for (const PauliSum& sum : observables)
+      require(sum.max_wire() < circuit.wires(), "observable {}: wire {} is out of range, the circuit has wires 0..{}",
+              sum.to_string(), sum.max_wire(), circuit.wires() - 1);
+    return observables;
   }
 
   void find_misreadings(const Circuit& c) {
@@ -291,11 +296,6 @@ struct DensitySimulator<T>::Impl {
     for (int q = 0; q < program.layout.wires; ++q) result += (digits >> 2 * q & 3) * program.layout.stride[q];
     return result;
   }
-  static size_t at(const Program& program, const PauliString& pauli) {
-    size_t result = 0;
-    for (const auto& [wire, letter] : pauli.factors) result += size_t(letter - 'X' + 1) * program.layout.stride[wire];
-    return result;
-  }
   // The index, in pairs of bits, with `bits` on the given side of each pair.
   static size_t spread_bits(size_t bits, int side) {
     size_t result = 0;
@@ -386,7 +386,7 @@ struct DensitySimulator<T>::Impl {
 
   /// Runs body(unit index, workspace, chunk) for all units.
   template <class Body>
-  void each_unit(int64_t batch, Body body) {
+  void each_unit(int64_t batch, Body body) const {
     require(batch >= 0, "the batch size is {}, expected 0 or more", batch);
     const int64_t all = units(batch), chunks = std::min(all, kMaxChunks);
     const auto part = [&](int64_t begin, int64_t end) {
@@ -403,8 +403,7 @@ struct DensitySimulator<T>::Impl {
 
   /// visit(unit) sees each final state.
   template <class Visit>
-  void run_all(int64_t batch, const T* weights, const T* inputs, Visit visit) {
-    const Program& program = forward_program;
+  void run_all(const Program& program, int64_t batch, const T* weights, const T* inputs, Visit visit) const {
     const std::vector<double> wide_weights(weights, weights + program.weights);
     Borrowed<AlignedVector<T>> shared(shared_coefficients);
     prepare(program, wide_weights.data(), reserve(*shared, size_t(program.coefficients) * kernel.lanes));
@@ -416,14 +415,38 @@ struct DensitySimulator<T>::Impl {
     });
   }
 
+  using Finals = std::vector<std::array<double, 16>>;
+  Finals finals(const Unit& u, int64_t sample) const {
+    Finals result;
+    for (const auto& chain : u.program->finals)
+      result.push_back(chain.empty() ? Map{}
+                                     : chain_map(chain, u.weights, u.inputs + size_t(sample) * u.program->inputs));
+    return result;
+  }
+
+  // The sum over the strings of a product of rows, a row on each of the `count` wires.
+  static double sum_over(const Program& p, const Finals& maps, const std::pair<int, int>* wires, size_t count,
+                         const T* state) {
+    if (count == 0) return double(*state);
+    const auto& [wire, digit] = *wires;
+    const double* row = maps[wire].data() + 4 * digit;
+    double sum = 0;
+    for (size_t d = 0; d < 4; ++d)
+      if (row[d] != 0) sum += row[d] * sum_over(p, maps, wires + 1, count - 1, state + d * p.layout.stride[wire]);
+    return sum;
+  }
+
   void measure(const Unit& u, const T* state, T* values) const {
-    for (int64_t s = 0; s < u.count; ++s)
-      for (size_t k = 0; k < observables.size(); ++k) {
-        double sum = 0;
-        for (const PauliSum::Term& term : observables[k].terms)
-          sum += term.coefficient * double(state[at(*u.program, term.pauli) + size_t(s)]);
-        values[size_t(u.first + s) * observables.size() + k] = T(sum);
-      }
+    const Program& p = *u.program;
+    std::vector<double> sums(observables.size());
+    for (int64_t s = 0; s < u.count; ++s) {
+      const Finals maps = finals(u, s);
+      std::ranges::fill(sums, 0.0);
+      for (const Program::Term& term : p.terms)
+        sums[size_t(term.output)] +=
+            term.coefficient * sum_over(p, maps, term.wires.data(), term.wires.size(), state + term.offset + size_t(s));
+      for (size_t k = 0; k < sums.size(); ++k) values[size_t(u.first + s) * sums.size() + k] = T(sums[k]);
+    }
   }
 
   /// The sweep back over one unit. gradients [chunks][program.gradients] vectors.
@@ -449,10 +472,9 @@ struct DensitySimulator<T>::Impl {
     T* lambda = reserve(u.work->lambda, size);
     std::fill_n(lambda, size, T(0));
     for (int64_t s = 0; s < u.count; ++s)
-      for (size_t k = 0; k < observables.size(); ++k)
-        for (const PauliSum::Term& term : observables[k].terms)
-          lambda[at(p, term.pauli) + size_t(s)] +=
-              T(double(upstream[size_t(u.first + s) * observables.size() + k]) * term.coefficient);
+      for (const Program::Term& term : p.terms)
+        lambda[term.offset + size_t(s)] +=
+            T(double(upstream[size_t(u.first + s) * observables.size() + size_t(term.output)]) * term.coefficient);
     for (size_t k = stored + 1; k-- > 0 && count > 0;) {
       const size_t begin = k * segment, end = std::min(count, begin + segment);
       const T* first = k ? checkpoint(k) : start;
@@ -555,7 +577,8 @@ int DensitySimulator<T>::outputs() const {
 
 template <class T>
 void DensitySimulator<T>::expectations(int64_t batch, const T* weights, const T* inputs, T* values) const {
-  impl_->run_all(batch, weights, inputs, [&](const auto& unit) { impl_->measure(unit, unit.state(), values); });
+  impl_->run_all(impl_->expectation_program, batch, weights, inputs,
+                 [&](const auto& unit) { impl_->measure(unit, unit.state(), values); });
 }
 
 template <class T>
@@ -623,7 +646,7 @@ template <class T>
 void DensitySimulator<T>::matrices(int64_t batch, const T* weights, const T* inputs, std::complex<T>* matrices) const {
   const int n = wires();
   const size_t dim = size_t(1) << n;
-  impl_->run_all(batch, weights, inputs, [&](const auto& u) {
+  impl_->run_all(impl_->forward_program, batch, weights, inputs, [&](const auto& u) {
     std::vector<Complex> all(dim * dim);
     for (int64_t s = 0; s < u.count; ++s) {
       for (size_t i = 0; i < all.size(); ++i)
@@ -639,7 +662,7 @@ void DensitySimulator<T>::matrices(int64_t batch, const T* weights, const T* inp
 
 template <class T>
 void DensitySimulator<T>::purity(int64_t batch, const T* weights, const T* inputs, T* purities) const {
-  impl_->run_all(batch, weights, inputs, [&](const auto& u) {
+  impl_->run_all(impl_->forward_program, batch, weights, inputs, [&](const auto& u) {
     for (int64_t s = 0; s < u.count; ++s) {
       double sum = 0;
       for (size_t i = 0; i < size_t(1) << 2 * wires(); ++i) {
@@ -659,7 +682,7 @@ void DensitySimulator<T>::probabilities(int64_t batch, const T* weights, const T
             wires() - 1);
     require(std::count(on.begin(), on.end(), on[k]) == 1, "probabilities: wire {} is named twice", on[k]);
   }
-  impl_->run_all(batch, weights, inputs, [&](const auto& u) {
+  impl_->run_all(impl_->forward_program, batch, weights, inputs, [&](const auto& u) {
     std::vector<double> p;
     for (int64_t s = 0; s < u.count; ++s) {
       impl_->probabilities(u, s, on, p);
@@ -675,7 +698,7 @@ void DensitySimulator<T>::probabilities(int64_t batch, const T* weights, const T
 
 template <class T>
 void DensitySimulator<T>::readings(int64_t batch, const T* weights, const T* inputs, T* probabilities) const {
-  impl_->run_all(batch, weights, inputs, [&](const auto& u) {
+  impl_->run_all(impl_->forward_program, batch, weights, inputs, [&](const auto& u) {
     std::vector<double> p;
     for (int64_t s = 0; s < u.count; ++s) {
       impl_->probabilities(u, s, impl_->all_wires(), p);
@@ -689,7 +712,7 @@ template <class T>
 void DensitySimulator<T>::samples(int64_t batch, const T* weights, const T* inputs, int64_t shots, const Random& random,
                                   uint64_t* samples) const {
   require(shots >= 0, "the number of shots is {}, expected 0 or more", shots);
-  impl_->run_all(batch, weights, inputs, [&](const auto& u) {
+  impl_->run_all(impl_->forward_program, batch, weights, inputs, [&](const auto& u) {
     std::vector<double> p;
     for (int64_t s = 0; s < u.count; ++s) {
       impl_->probabilities(u, s, impl_->all_wires(), p);

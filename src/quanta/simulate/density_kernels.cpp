@@ -64,23 +64,33 @@ void load_block(const Pass& pass, const T* state, size_t group, T* block) {
   }
 }
 
-template <class T>
-void store_block(const Pass& pass, const T* block, size_t group, T* state) {
+/// With `last`, the block times this monomial matrix.
+template <bool kMultiply, class T>
+void store_elements(const Pass& pass, const T* block, [[maybe_unused]] const Sparse* last, size_t group, T* state) {
   constexpr size_t L = kLanes<T>;
   const size_t size = pass.block_offset.size();
   const uint32_t* outer = pass.outer_offset.data() + group * L;
+  const auto element = [&](size_t i) HWY_ATTR {
+    if constexpr (kMultiply) return hn::Mul(set(T(last->value[i])), load(block + last->column[i] * L));
+    return load(block + i * L);
+  };
   if (!pass.transposed) {
-    for (size_t i = 0; i < size; ++i) store<T>(load(block + i * L), state + outer[0] + pass.block_offset[i]);
+    for (size_t i = 0; i < size; ++i) store<T>(element(i), state + outer[0] + pass.block_offset[i]);
     return;
   }
   for (size_t i = 0; i < size; i += L) {
     V<T> rows[L];
 #pragma GCC unroll 16
-    for (size_t l = 0; l < L; ++l) rows[l] = load(block + (i + l) * L);
+    for (size_t l = 0; l < L; ++l) rows[l] = element(i + l);
     transpose<T>(rows);
 #pragma GCC unroll 16
     for (size_t l = 0; l < L; ++l) store<T>(rows[l], state + outer[l] + pass.block_offset[i]);
   }
+}
+template <class T>
+void store_block(const Pass& pass, const T* block, const Sparse* last, size_t group, T* state) {
+  return last ? store_elements<true>(pass, block, last, group, state)
+              : store_elements<false>(pass, block, last, group, state);
 }
 
 template <class T>
@@ -211,11 +221,14 @@ void apply(const PassWork<T>& work, const BlockStep& step, T*& block, T*& spare)
 template <class T>
 void forward(const PassWork<T>& work, size_t first, size_t last, T* buffer) {
   const size_t size = work.pass->block_offset.size() * kLanes<T>;
+  const std::vector<BlockStep>& steps = work.pass->steps;
+  // A permutation at the end is one of what is stored.
+  const bool folds = steps.back().kind == Step::Kind::kLocal && steps.back().forward.monomial;
   for (size_t group = first; group < last; ++group) {
     T *block = buffer, *spare = buffer + size;
     begin_block(work, group, block);
-    for (const BlockStep& step : work.pass->steps) apply(work, step, block, spare);
-    store_block(*work.pass, block, group, work.out);
+    for (size_t i = 0; i + folds < steps.size(); ++i) apply(work, steps[i], block, spare);
+    store_block(*work.pass, block, folds ? &steps.back().forward : nullptr, group, work.out);
   }
 }
 
@@ -256,7 +269,7 @@ void backward(const PassWork<T>& work, size_t first, size_t last, T* buffer) {
           std::swap(lambda, spare);
       }
     }
-    store_block(pass, lambda, group, work.out);
+    store_block<T>(pass, lambda, nullptr, group, work.out);
   }
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <functional>
 #include <numbers>
 #include <numeric>
 
@@ -499,6 +500,12 @@ Sparse one_a_row(const Sparse& matrix) {
   return result;
 }
 
+bool is_unital(const std::vector<Factor>& chain) {
+  return std::ranges::all_of(chain, [](const Factor& factor) {
+    return factor.axis != 0 || (factor.map[4] == 0 && factor.map[8] == 0 && factor.map[12] == 0);
+  });
+}
+
 // Adds what the kernels need to know of a step on the pass's wires.
 void append(Program& program, Pass& pass, Step step) {
   const size_t block = size_t(1) << 2 * pass.wires.size();
@@ -509,10 +516,8 @@ void append(Program& program, Pass& pass, Step step) {
     result.place = places[0];
     result.slot = program.coefficients;
     program.coefficients += 16;
-    result.unital = true;
+    result.unital = is_unital(step.chain);
     for (const Factor& factor : step.chain) {
-      if (factor.axis == 0)
-        for (int i = 1; i < 4; ++i) result.unital &= factor.map[i * 4] == 0;
       result.per_input |= factor.axis && factor.angle.has_input();
       if (factor.axis && !factor.angle.is_constant()) result.gradient = program.gradients;
     }
@@ -577,6 +582,76 @@ void finish(Program& program, Pass& pass, std::vector<Step> steps) {
   pass.transposed = !layout.by_sample && pass.wires[0] == 0;
 }
 
+// Places the observables behind the steps; with `absorb`, the last steps act on them instead if that takes less work:
+// signed permutations take a string to a string, and chains make it a product of vectors.
+void observe(Program& program, std::vector<Step>& steps, const std::vector<PauliSum>& observables, bool absorb) {
+  const int wires = program.layout.wires;
+  program.finals.assign(wires, {});
+  // Of a step that takes strings to strings.
+  const auto permutation = [](const Step& step) -> const double* {
+    const bool fixed = step.kind == Step::Kind::kChain && step.chain.size() == 1 && step.chain[0].axis == 0;
+    const double* matrix = fixed ? step.chain[0].map.data() : step.matrix.data();
+    const bool is = (fixed || step.kind == Step::Kind::kLocal) && is_monomial(matrix, 1 << 2 * step.wires.size());
+    return is ? matrix : nullptr;
+  };
+  std::vector<char> taken(steps.size()), blocked(wires), closed(wires);
+  int chains = 0;
+  for (size_t i = steps.size(); i-- > 0 && absorb;) {
+    const Step& step = steps[i];
+    const bool ends = step.kind == Step::Kind::kChain && !permutation(step);
+    taken[i] =
+        (ends || permutation(step)) && std::ranges::none_of(step.wires, [&](int q) { return blocked[q] || closed[q]; });
+    chains += taken[i] && ends;
+    for (const int q : step.wires) {
+      blocked[q] |= !taken[i];
+      closed[q] |= ends;
+    }
+  }
+
+  double work = 0;  // numbers that are added up
+  for (size_t k = 0; k < observables.size(); ++k)
+    for (const PauliSum::Term& sum : observables[k].terms) {
+      Program::Term term{.output = int(k), .coefficient = sum.coefficient};
+      std::vector<int> digits(wires);
+      for (const auto& [wire, letter] : sum.pauli.factors) digits[wire] = letter - 'X' + 1;
+      double numbers = 1;
+      for (size_t i = steps.size(); i-- > 0;) {
+        if (!taken[i]) continue;
+        const Step& step = steps[i];
+        const double* matrix = permutation(step);
+        if (!matrix) {
+          const int q = step.wires[0];
+          if (digits[q] == 0) continue;
+          term.wires.emplace_back(q, digits[q]);
+          digits[q] = 0;
+          numbers *= is_unital(step.chain) ? 3 : 4;
+          continue;
+        }
+        const size_t rows = size_t(1) << 2 * step.wires.size();
+        size_t row = 0, column = 0;
+        for (size_t w = 0; w < step.wires.size(); ++w) row |= size_t(digits[step.wires[w]]) << 2 * w;
+        while (column + 1 < rows && matrix[row * rows + column] == 0) ++column;
+        term.coefficient *= matrix[row * rows + column];
+        for (size_t w = 0; w < step.wires.size(); ++w) digits[step.wires[w]] = int(column >> 2 * w & 3);
+      }
+      std::ranges::sort(term.wires, std::greater());
+      for (int q = 0; q < wires; ++q) term.offset += size_t(digits[q]) * program.layout.stride[q];
+      program.terms.push_back(std::move(term));
+      work += numbers;
+    }
+  if (work > 0.1 * chains * double(program.layout.size) + 4.0 * double(program.terms.size())) {
+    program.terms.clear();
+    return observe(program, steps, observables, false);
+  }
+  std::vector<Step> left;
+  for (size_t i = 0; i < steps.size(); ++i)
+    if (!taken[i])
+      left.push_back(std::move(steps[i]));
+    else if (!permutation(steps[i]))
+      program.finals[steps[i].wires[0]] = std::move(steps[i].chain);
+  steps = std::move(left);
+}
+
 }  // namespace
 
 Map identity_map() {
@@ -593,13 +668,8 @@ Map after(const Map& b, const Map& a) {
   return result;
 }
 
-size_t Program::Layout::at(const std::vector<int>& digits) const {
-  size_t result = 0;
-  for (size_t q = 0; q < digits.size(); ++q) result += size_t(digits[q]) * stride[q];
-  return result;
-}
-
-Program lower(const Circuit& circuit, size_t lanes, bool product_start) {
+Program lower(const Circuit& circuit, const std::vector<PauliSum>& observables, size_t lanes,
+              const LowerOptions& options) {
   Program program;
   program.qubits = circuit.wires();
   program.weights = circuit.weights();
@@ -629,7 +699,8 @@ Program lower(const Circuit& circuit, size_t lanes, bool product_start) {
   program.start.resize(layout.wires);
 
   Lowering placed(circuit, program);
-  std::vector<Step> steps = placed.run(product_start && !layout.by_sample && !program.amplitude_encoding);
+  std::vector<Step> steps = placed.run(options.product_start && !layout.by_sample && !program.amplitude_encoding);
+  observe(program, steps, observables, options.absorb && !layout.by_sample);
   // A pass takes all steps that it can reach and that fit together with those before.
   while (!steps.empty()) {
     Pass pass;

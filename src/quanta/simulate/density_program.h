@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "quanta/circuit/circuit.h"
@@ -89,7 +90,15 @@ struct Program {
     bool by_sample = false;  // few wires: a lane is a sample and a block the whole state
     std::vector<uint32_t> stride;
     size_t size = 0;  // elements of a state
-    size_t at(const std::vector<int>& digits) const;
+  };
+
+  /// coefficient * (a string's coefficient at the end) of an observable. The string's factors are those at `offset`,
+  /// and on each of `wires` row `digit` of its final chain's map.
+  struct Term {
+    int output;
+    double coefficient;
+    size_t offset = 0;
+    std::vector<std::pair<int, int>> wires{};  // wire, digit
   };
 
   int qubits = 0;
@@ -98,14 +107,22 @@ struct Program {
   Layout layout;
   std::vector<std::vector<Factor>> start;  // the chain that each wire begins with: its state is a product
   std::vector<Pass> passes;
+  std::vector<std::vector<Factor>> finals;  // chains, by wire, that the observables take over
+  std::vector<Term> terms;
   int coefficients = 0, gradients = 0;  // vectors of all passes
 };
 
 inline constexpr int kMaxQubits = 12;
 inline constexpr int kMaxWires = 13;  // with the classical bits that conditions read
 
+struct LowerOptions {
+  bool product_start = false;  // the first chain of each wire acts on its own state
+  bool absorb = false;         // the last steps act on the observables, where that is cheaper
+};
+
 /// Throws Error for a circuit that is too large.
-Program lower(const Circuit& circuit, size_t lanes, bool product_start);
+Program lower(const Circuit& circuit, const std::vector<PauliSum>& observables, size_t lanes,
+              const LowerOptions& options);
 
 Map identity_map();
 /// b after a.

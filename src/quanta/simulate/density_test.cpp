@@ -805,7 +805,8 @@ TEST(Density, EmptyCircuitsAndBatches) {
     EXPECT_EQ(expectation(Circuit(n).x(0), z_string(n)), -1) << n;
     EXPECT_EQ(gradient(DensitySimulator<double>(Circuit(n), {Z(0)}), 1, {}, {}, {1}).values[0], 1) << n;
   }
-  DensitySimulator<double>(Circuit(1).ry(0, weight()), {Z(0)}).expectations(0, nullptr, nullptr, nullptr);
+  const double angle = 1;
+  DensitySimulator<double>(Circuit(1).ry(0, weight()), {Z(0)}).expectations(0, &angle, nullptr, nullptr);
 }
 
 }  // namespace
