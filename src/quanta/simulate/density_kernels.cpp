@@ -101,22 +101,30 @@ void begin_block(const PassWork<T>& work, size_t group, T* block) {
     store<T>(hn::Mul(outer, set(work.block_product[i])), block + i * kLanes<T>);
 }
 
-template <bool kUnital, class T>
-void chain(T* block, size_t size, int place, const T* map) {
+/// A chain from `from` to `to`, which may be the same; with kPermute, of `from` times a monomial matrix.
+template <bool kUnital, bool kPermute, class T>
+void chain(const T* from, [[maybe_unused]] const Sparse* permutation, T* to, size_t size, int place, const T* map) {
   constexpr size_t L = kLanes<T>;
   const size_t step = size_t(1) << 2 * place;
+  const auto element = [&](size_t i) HWY_ATTR {
+    if constexpr (kPermute) return hn::Mul(set(T(permutation->value[i])), load(from + permutation->column[i] * L));
+    return load(from + i * L);
+  };
   V<T> m[16];
 #pragma GCC unroll 16
   for (size_t i = 4; i < 16; ++i) m[i] = load(map + i * L);
   for (size_t high = 0; high < size; high += 4 * step)
     for (size_t i = high; i < high + step; ++i) {
-      T* at = block + i * L;
-      const V<T> x = load(at + step * L), y = load(at + 2 * step * L), z = load(at + 3 * step * L);
+      V<T> x[4];
+#pragma GCC unroll 4
+      for (size_t column = kUnital && !kPermute ? 1 : 0; column < 4; ++column) x[column] = element(i + column * step);
+      if constexpr (kPermute) store<T>(x[0], to + i * L);
 #pragma GCC unroll 3
       for (size_t row = 1; row < 4; ++row) {
-        V<T> sum = kUnital ? hn::Mul(m[row * 4 + 1], x) : hn::MulAdd(m[row * 4 + 1], x, hn::Mul(m[row * 4], load(at)));
-        sum = hn::MulAdd(m[row * 4 + 2], y, sum);
-        store<T>(hn::MulAdd(m[row * 4 + 3], z, sum), at + row * step * L);
+        V<T> sum =
+            kUnital ? hn::Mul(m[row * 4 + 1], x[1]) : hn::MulAdd(m[row * 4 + 1], x[1], hn::Mul(m[row * 4], x[0]));
+        sum = hn::MulAdd(m[row * 4 + 2], x[2], sum);
+        store<T>(hn::MulAdd(m[row * 4 + 3], x[3], sum), to + (i + row * step) * L);
       }
     }
 }
@@ -209,7 +217,8 @@ void apply(const PassWork<T>& work, const BlockStep& step, T*& block, T*& spare)
   const T* c = work.coefficients + step.slot * L;
   switch (step.kind) {
     case Step::Kind::kChain:
-      return step.unital ? chain<true>(block, size, step.place, c) : chain<false>(block, size, step.place, c);
+      return step.unital ? chain<true, false>(block, nullptr, block, size, step.place, c)
+                         : chain<false, false>(block, nullptr, block, size, step.place, c);
     case Step::Kind::kRotation:
       return rotate<T>(block, step, load(c), load(c + L));
     default:
@@ -220,14 +229,25 @@ void apply(const PassWork<T>& work, const BlockStep& step, T*& block, T*& spare)
 
 template <class T>
 void forward(const PassWork<T>& work, size_t first, size_t last, T* buffer) {
-  const size_t size = work.pass->block_offset.size() * kLanes<T>;
+  const size_t blocks = work.pass->block_offset.size(), size = blocks * kLanes<T>;
   const std::vector<BlockStep>& steps = work.pass->steps;
-  // A permutation at the end is one of what is stored.
+  // A permutation costs nothing extra when the next chain reads through it, or the store at the end.
   const bool folds = steps.back().kind == Step::Kind::kLocal && steps.back().forward.monomial;
   for (size_t group = first; group < last; ++group) {
     T *block = buffer, *spare = buffer + size;
     begin_block(work, group, block);
-    for (size_t i = 0; i + folds < steps.size(); ++i) apply(work, steps[i], block, spare);
+    for (size_t i = 0; i + folds < steps.size(); ++i) {
+      const bool permutes = steps[i].kind == Step::Kind::kLocal && steps[i].forward.monomial;
+      if (permutes && i + 1 + folds < steps.size() && steps[i + 1].kind == Step::Kind::kChain) {
+        const BlockStep& next = steps[i + 1];
+        const auto run = next.unital ? chain<true, true, T> : chain<false, true, T>;
+        run(block, &steps[i].forward, spare, blocks, next.place, work.coefficients + next.slot * kLanes<T>);
+        std::swap(block, spare);
+        ++i;
+      } else {
+        apply(work, steps[i], block, spare);
+      }
+    }
     store_block(*work.pass, block, folds ? &steps.back().forward : nullptr, group, work.out);
   }
 }
