@@ -353,7 +353,7 @@ TEST(Density, StateVectorOfNoiselessCircuits) {
   }
 }
 
-TEST(Density, ThirteenWiresOfAmplitudeEncodingAndFewer) {
+TEST(Density, AmplitudeEncoding) {
   for (int n = 1; n <= 5; ++n) {
     Circuit circuit(n);
     circuit.amplitude_encoding();
