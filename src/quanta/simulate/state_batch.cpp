@@ -110,6 +110,10 @@ void StateBatch<T>::copy(const StateBatch& from, std::span<const int64_t> source
           source.size());
   for (const int64_t s : source)
     require(s >= 0 && s < from.batch_, "copy: state {} is out of range, expected 0..{}", s, from.batch_ - 1);
+  if (batch_ == 1 && from.batch_ == 1)
+    return parallel_for(int64_t(data_.size()), 1 << 16, [&](int64_t begin, int64_t end) {
+      std::copy(from.data_.begin() + begin, from.data_.begin() + end, data_.begin() + begin);
+    });
   parallel_for(int64_t{1} << wires_, grain(size_t(batch_)), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i)
       for (int64_t b = 0; b < batch_; ++b)
@@ -538,6 +542,51 @@ void StateBatch<T>::expectations(std::span<const PauliSum> observables, T* value
     }
   }
   std::copy(totals.begin(), totals.end(), values);
+}
+
+template <class T>
+std::vector<uint64_t> StateBatch<T>::draw(std::span<const double> uniform) const {
+  require(int64_t(uniform.size()) == batch_, "expected a uniform number for each of {} samples, got {}", batch_,
+          uniform.size());
+  // A sample's cells: the rows of a block in one lane. First the cell is found, then the row.
+  const uint64_t block_rows = std::min<uint64_t>(64, rows()), blocks = rows() / block_rows;
+  AlignedVector<T> sums(blocks * width_);
+  parallel_for(int64_t(blocks), std::max<int64_t>(1, grain(width_) / int64_t(block_rows)),
+               [&](int64_t begin, int64_t end) {
+                 for (uint64_t block = uint64_t(begin); block < uint64_t(end); ++block)
+                   row_kernels<T>().norm(width_, data_.data(), {rows() - 1, 0}, block * block_rows,
+                                         (block + 1) * block_rows, sums.data() + block * width_);
+               });
+  std::vector<uint64_t> result;
+  for (int64_t b = 0; b < batch_; ++b) {
+    const uint64_t lows = uint64_t{1} << low_bits_;
+    const auto cell = [&](uint64_t i) {
+      return double(sums[size_t(i >> low_bits_) * width_ + ((i & (lows - 1)) << stride_bits_) + size_t(b)]);
+    };
+    const auto state = [&](uint64_t i, uint64_t row) {
+      return ((i >> low_bits_) * block_rows + row) << low_bits_ | (i & (lows - 1));
+    };
+    double total = 0;
+    for (uint64_t i = 0; i < blocks * lows; ++i) total += cell(i);
+    double left = uniform[size_t(b)] * total;
+    uint64_t chosen = 0;
+    for (uint64_t i = 0; i < blocks * lows; ++i) {
+      if (cell(i) <= 0) continue;
+      chosen = i;
+      if (left < cell(i)) break;
+      left -= cell(i);
+    }
+    uint64_t reached = state(chosen, 0);
+    for (uint64_t row = 0; row < block_rows; ++row) {
+      const double part = std::norm(Complex(amplitude(b, state(chosen, row))));
+      if (part <= 0) continue;
+      reached = state(chosen, row);
+      if (left < part) break;
+      left -= part;
+    }
+    result.push_back(reached);
+  }
+  return result;
 }
 
 template <class T>

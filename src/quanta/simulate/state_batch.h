@@ -83,6 +83,8 @@ class StateBatch {
   void project(int wire, std::span<const uint8_t> outcomes, const uint8_t* mask = nullptr);
   /// values[b * observables.size() + k] = <psi_b|O_k|psi_b>. Terms that flip the same qubits share one pass.
   void expectations(std::span<const PauliSum> observables, Real* values) const;
+  /// A basis state of each, drawn from |amplitude|^2 (normalized or not) by its uniform number in [0, 1).
+  std::vector<uint64_t> draw(std::span<const double> uniform) const;
   /// |amplitude|^2 of one sample, [2^wires].
   void probabilities(int64_t sample, Real* probabilities) const;
 
