@@ -73,6 +73,38 @@ void mix_two(const RowGate<T>& gate, const T* m, uint64_t begin, uint64_t end) {
   });
 }
 
+/// One or two rows with all their terms, each coefficient a row of lanes (or one vector for all, if uniform).
+template <int kRows, class T>
+void mix_dense(const RowGate<T>& gate, uint64_t begin, uint64_t end) {
+  constexpr size_t L = kLanes<T>;
+  const size_t width = gate.width, size = gate.uniform ? L : width;
+  AlignedVector<T> coefficients(kRows * kRows * 2 * size);  // 0 where there is no term
+  for (int r = 0; r < kRows; ++r)
+    for (uint32_t k = gate.first[r]; k < gate.first[r + 1]; ++k) {
+      T* to = coefficients.data() + (size_t(r) * kRows + gate.terms[k].source) * 2 * size;
+      for (size_t i = 0; i < 2 * size; ++i)
+        to[i] = gate.uniform ? gate.coefficients[2 * k + i / size] : gate.coefficients[k * 2 * width + i];
+    }
+  const size_t offset = kRows == 2 ? gate.offsets[1] : 0;
+  for_rows(gate.set, begin, end, [&](uint64_t row) {
+    T* const rows[2] = {gate.data + row * 2 * width, gate.data + (row ^ offset) * 2 * width};
+    for (size_t v = 0; v < width; v += L) {
+      C<T> x[kRows];
+      for (int r = 0; r < kRows; ++r) x[r] = load_pair(rows[r] + v, width);
+      const T* c = coefficients.data() + (gate.uniform ? 0 : v);
+      for (int r = 0; r < kRows; ++r) {
+        C<T> sum = mul(load_pair(c + size_t(r) * kRows * 2 * size, size), x[0]);
+        if constexpr (kRows == 2) sum = mul_add(load_pair(c + (size_t(r) * 2 + 1) * 2 * size, size), x[1], sum);
+        if (gate.select) {
+          const auto on = hn::Ne(load(gate.select + v), set<T>(0));
+          sum = {hn::IfThenElse(on, sum.re, x[r].re), hn::IfThenElse(on, sum.im, x[r].im)};
+        }
+        store_pair(sum, rows[r] + v, width);
+      }
+    }
+  });
+}
+
 template <class T>
 void mix(const RowGate<T>& gate, uint64_t begin, uint64_t end) {
   const size_t width = gate.width;
@@ -85,6 +117,8 @@ void mix(const RowGate<T>& gate, uint64_t begin, uint64_t end) {
     const bool real = m[1] == 0 && m[3] == 0 && m[5] == 0 && m[7] == 0;
     return real ? mix_two<true>(gate, m, begin, end) : mix_two<false>(gate, m, begin, end);
   }
+  if (gate.flips == 1 && gate.rows == 1) return mix_dense<1>(gate, begin, end);
+  if (gate.flips == 1 && gate.rows == 2) return mix_dense<2>(gate, begin, end);
   constexpr size_t L = kLanes<T>;
   AlignedVector<T> memory(size_t(gate.rows) * gate.flips * 2 * L);
   T* const x = memory.data();  // [rows][flips][re, im] vectors
