@@ -15,6 +15,8 @@
 #include "quanta/simulate/large.h"
 #include "quanta/simulate/pool.h"
 
+#include "quanta/simulate/sampling.h"
+
 namespace quanta {
 
 using namespace simulate;
@@ -405,16 +407,13 @@ void Simulator<T>::samples(int64_t batch, const T* weights, const T* inputs, int
   const size_t size = size_t{1} << wires();
   std::vector<T> probability(size_t(batch) * size);
   probabilities(batch, weights, inputs, probability.data());
-  std::vector<double> cumulative(size);
-  for (int64_t b = 0; b < batch; ++b) {
-    double sum = 0;
-    for (size_t i = 0; i < size; ++i) cumulative[i] = sum += double(probability[size_t(b) * size + i]);
-    Random stream = random.split(uint64_t(b));
-    for (int64_t s = 0; s < shots; ++s) {
-      const auto at = std::upper_bound(cumulative.begin(), cumulative.end() - 1, stream.uniform() * sum);
-      samples[b * shots + s] = uint64_t(at - cumulative.begin());
-    }
-  }
+  for (int64_t b = 0; b < batch; ++b)
+    draw_cells(
+        size,
+        [&](uint64_t first, uint64_t count, double* weights) {
+          std::copy_n(probability.begin() + int64_t(size_t(b) * size + first), count, weights);
+        },
+        shots, random.split(uint64_t(b)), [&](int64_t s, uint64_t i) { samples[b * shots + s] = i; });
 }
 
 template class Simulator<float>;
