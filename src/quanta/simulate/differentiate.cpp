@@ -56,14 +56,14 @@ struct Differentiator<Real>::Impl {
 
   using Rule = DifferentiateOptions::Rule;
 
-  Impl(const Circuit& circuit, const std::vector<PauliSum>& observables, const Engine<Real>& engine,
+  Impl(const Circuit& circuit, const std::vector<PauliSum>& observables, const EstimatorMaker<Real>& estimator,
        const DifferentiateOptions& o)
       : unbound(circuit), options(o), W(circuit.weights()), I(circuit.inputs()), K(int(observables.size())) {
     require(options.step >= 0 && std::isfinite(options.step), "a difference's step must be positive, got {}",
             options.step);
     require(options.directions >= 1, "SPSA: expected at least 1 direction, got {}", options.directions);
     if (options.step == 0) options.step = std::cbrt(double(std::numeric_limits<Real>::epsilon()));
-    estimate = engine(unbound.circuit, observables);
+    estimate = estimator(unbound.circuit, observables);
   }
 
   /// One sample's parameters: weights, then inputs.
@@ -247,8 +247,8 @@ struct Differentiator<Real>::Impl {
 
 template <class Real>
 Differentiator<Real>::Differentiator(const Circuit& circuit, const std::vector<PauliSum>& observables,
-                                     const Engine<Real>& engine, const DifferentiateOptions& options)
-    : impl_(std::make_unique<Impl>(circuit, observables, engine, options)) {}
+                                     const EstimatorMaker<Real>& estimator, const DifferentiateOptions& options)
+    : impl_(std::make_unique<Impl>(circuit, observables, estimator, options)) {}
 template <class Real>
 Differentiator<Real>::~Differentiator() = default;
 template <class Real>

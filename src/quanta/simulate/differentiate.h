@@ -24,14 +24,15 @@ struct DifferentiateOptions {
 /// matrix, trajectories, matrix-product states, or measurements. Real is float or double; all shifted circuits of a
 /// call are evaluated as one batch (in parts if it were above 64 MiB).
 ///
-/// Arrays are row-major, as Simulator's. `random` serves engines that are random and Spsa; equal streams give equal
+/// Arrays are row-major, as Simulator's. `random` serves estimators that are random and Spsa; equal streams give equal
 /// results. PARAMETERS are the weights, then the inputs; P = weights() + inputs().
 template <class Real>
 class Differentiator {
  public:
-  /// Throws Error if a step is negative or not finite or there are no directions, and what the engine throws.
+  /// Throws Error if a step is negative or not finite or there are no directions, and what the estimator throws.
   Differentiator(const Circuit& circuit, const std::vector<PauliSum>& observables,
-                 const Engine<Real>& engine = exact_engine<Real>(), const DifferentiateOptions& options = {});
+                 const EstimatorMaker<Real>& estimator = exact_estimator<Real>(),
+                 const DifferentiateOptions& options = {});
   ~Differentiator();
   Differentiator(Differentiator&&) noexcept;
   Differentiator& operator=(Differentiator&&) noexcept;
@@ -49,7 +50,7 @@ class Differentiator {
            const Random& random = Random(0)) const;
 
   /// jacobian[b, k, i] = d values[b, k] / d parameter i: [batch, outputs, P]. `errors`, if given: their standard
-  /// errors, as far as the engine's values are random (the choice of Spsa's directions is not counted).
+  /// errors, as far as the estimator's values are random (the choice of Spsa's directions is not counted).
   void jacobian(int64_t batch, const Real* weights, const Real* inputs, Real* jacobian, Real* errors = nullptr,
                 const Random& random = Random(0)) const;
 

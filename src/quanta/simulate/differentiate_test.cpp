@@ -158,7 +158,7 @@ TEST(Differentiator, RandomCircuitsAgreeWithTheAdjointSweep) {
     const auto expected = adjoint(c, observables, batch, w, x, u);
     double scale = 10;  // inputs up to 3 multiply derivatives
     expect_close(by(Differentiator<double>(c, observables), batch, w, x, u), expected, 1e-11 * scale, "shift");
-    expect_close(by(Differentiator<double>(c, observables, exact_engine<double>(),
+    expect_close(by(Differentiator<double>(c, observables, exact_estimator<double>(),
                                            {.rule = Rule::FiniteDifference, .step = 1e-5}),
                     batch, w, x, u),
                  expected, 2e-6, "differences");
@@ -186,10 +186,10 @@ TEST(Differentiator, KnowsHowManyCircuitsItRuns) {
       .ry(0, 0.3)
       .add(Operation{.kind = GateKind::PauliRotation, .wires = {}, .angles = {weight()}, .controls = {}, .pauli = {}});
   EXPECT_EQ(Differentiator<double>(c, {Z(0)}).evaluations(), 2 + 4 + 2 + 0);
-  EXPECT_EQ(Differentiator<double>(c, {Z(0)}, exact_engine<double>(), {.rule = Rule::FiniteDifference}).evaluations(),
-            6);
   EXPECT_EQ(
-      Differentiator<double>(c, {Z(0)}, exact_engine<double>(), {.rule = Rule::Spsa, .directions = 5}).evaluations(),
+      Differentiator<double>(c, {Z(0)}, exact_estimator<double>(), {.rule = Rule::FiniteDifference}).evaluations(), 6);
+  EXPECT_EQ(
+      Differentiator<double>(c, {Z(0)}, exact_estimator<double>(), {.rule = Rule::Spsa, .directions = 5}).evaluations(),
       10);
   Circuit a(2);
   a.amplitude_encoding();
@@ -200,8 +200,8 @@ TEST(Differentiator, LeavesOutWhatIsNotWanted) {
   Circuit c(2);
   c.rx(0, weight()).crx(0, 1, input(0)).cnot(0, 1);
   int64_t run = 0;
-  const Engine<double> counting = [&](const Circuit& circuit, const std::vector<PauliSum>& observables) {
-    return [&run, inner = exact_engine<double>()(circuit, observables)](int64_t batch, auto... rest) {
+  const EstimatorMaker<double> counting = [&](const Circuit& circuit, const std::vector<PauliSum>& observables) {
+    return [&run, inner = exact_estimator<double>()(circuit, observables)](int64_t batch, auto... rest) {
       run += batch;
       inner(batch, rest...);
     };
@@ -228,7 +228,7 @@ TEST(Differentiator, SpsaIsUnbiased) {
   const std::vector<PauliSum> observables{Z(0) + 0.5 * X(1), Y(0)};
   const Values w{0.4, 1.1}, x{0.7, -0.4}, u{1, -0.5, 0.3, 2};
   const auto expected = adjoint(c, observables, 2, w, x, u);
-  const Differentiator<double> spsa(c, observables, exact_engine<double>(),
+  const Differentiator<double> spsa(c, observables, exact_estimator<double>(),
                                     {.rule = Rule::Spsa, .step = 1e-4, .directions = 2});
   constexpr int kSeeds = 2000;
   Values sum(4), squares(4);
@@ -255,7 +255,7 @@ TEST(Differentiator, ShotsGiveTheGradientAndItsError) {
   const int P = 3;
   Values expected(2 * P);
   Differentiator<double>(c, observables).jacobian(1, w.data(), x.data(), expected.data());
-  const Differentiator<double> sampled(c, observables, shots_engine<double>(200));
+  const Differentiator<double> sampled(c, observables, shots_estimator<double>(200));
   constexpr int kSeeds = 300;
   Values sum(2 * P), squares(2 * P), claimed(2 * P);
   for (int seed = 0; seed < kSeeds; ++seed) {
@@ -278,7 +278,7 @@ TEST(Differentiator, ShotsGiveTheGradientAndItsError) {
 
 TEST(Differentiator, ShotsDoNotDependOnThreads) {
   const Circuit c = small_circuit();
-  const Differentiator<double> sampled(c, {Z(0)}, shots_engine<double>(50));
+  const Differentiator<double> sampled(c, {Z(0)}, shots_estimator<double>(50));
   const Values w{0.4, 1.1}, x{0.7, 1, 2}, u{1, 1, 1};
   const int before = threads();
   set_threads(1);
@@ -328,7 +328,7 @@ TEST(Differentiator, HessiansAgreeWithDifferencesOfGradients) {
 TEST(Differentiator, HessianErrorsMatchTheSpread) {
   Circuit c(1);
   c.ry(0, weight(0)).ry(0, weight(0) + weight(1));  // <Z> = cos(2 a + b)
-  const Differentiator<double> sampled(c, {Z(0)}, shots_engine<double>(100));
+  const Differentiator<double> sampled(c, {Z(0)}, shots_estimator<double>(100));
   const Values w{0.5, 0.4}, u{-2};
   constexpr int kSeeds = 400;
   Values sum(4), squares(4), claimed(4);
@@ -355,7 +355,7 @@ TEST(Differentiator, Float32) {
   std::vector<float> dw(2), dx(1);
   const auto expected = adjoint(c, {Z(0)}, 1, {0.4, 1.1}, {0.7}, {1});
   for (const Rule rule : {Rule::ParameterShift, Rule::FiniteDifference}) {
-    Differentiator<float>(c, {Z(0)}, exact_engine<float>(), {.rule = rule})
+    Differentiator<float>(c, {Z(0)}, exact_estimator<float>(), {.rule = rule})
         .vjp(1, w.data(), x.data(), u.data(), dw.data(), dx.data());
     const double tolerance = rule == Rule::ParameterShift ? 1e-5 : 5e-4;
     EXPECT_NEAR(dw[0], expected.weights[0], tolerance);
@@ -366,13 +366,13 @@ TEST(Differentiator, Float32) {
 
 TEST(Differentiator, Refuses) {
   const Circuit c = small_circuit();
-  EXPECT_THAT([&] { Differentiator<double>(c, {Z(0)}, exact_engine<double>(), {.step = -1}); },
+  EXPECT_THAT([&] { Differentiator<double>(c, {Z(0)}, exact_estimator<double>(), {.step = -1}); },
               ThrowsMessage<Error>(HasSubstr("step must be positive, got -1")));
-  EXPECT_THAT([&] { Differentiator<double>(c, {Z(0)}, exact_engine<double>(), {.directions = 0}); },
+  EXPECT_THAT([&] { Differentiator<double>(c, {Z(0)}, exact_estimator<double>(), {.directions = 0}); },
               ThrowsMessage<Error>(HasSubstr("at least 1 direction")));
-  EXPECT_THAT([&] { shots_engine<double>(1); }, ThrowsMessage<Error>(HasSubstr("at least 2 shots, got 1")));
+  EXPECT_THAT([&] { shots_estimator<double>(1); }, ThrowsMessage<Error>(HasSubstr("at least 2 shots, got 1")));
   EXPECT_THROW(Differentiator<double>(c, {Z(2)}), Error);
-  EXPECT_THROW(Differentiator<double>(c, {Z(2)}, shots_engine<double>(5)), Error);
+  EXPECT_THROW(Differentiator<double>(c, {Z(2)}, shots_estimator<double>(5)), Error);
   EXPECT_THROW(Differentiator<double>(c, {Z(0)}).vjp(-1, nullptr, nullptr, nullptr, nullptr, nullptr), Error);
   Circuit a(1);
   a.amplitude_encoding();

@@ -35,7 +35,8 @@ struct Group {
 template <class Real>
 class Shots {
  public:
-  Shots(const Circuit& circuit, const std::vector<PauliSum>& observables, int64_t shots)
+  Shots(const Circuit& circuit, const std::vector<PauliSum>& observables, int64_t shots,
+        const std::function<Sampler<Real>(const Circuit&)>& make)
       : shots_(shots), outputs_(observables.size()), constants_(observables.size(), 0), inputs_(circuit.inputs()) {
     for (size_t k = 0; k < observables.size(); ++k) {
       require(observables[k].max_wire() < circuit.wires(),
@@ -58,7 +59,7 @@ class Shots {
         if (group.basis[q] == 'X') measured.ry(q, -std::numbers::pi / 2);
         if (group.basis[q] == 'Y') measured.rx(q, std::numbers::pi / 2);
       }
-      simulators_.emplace_back(measured);
+      samplers_.push_back(make(measured));
     }
   }
 
@@ -73,8 +74,8 @@ class Shots {
     for (size_t g = 0; g < groups_.size(); ++g)
       for (int64_t first = 0; first < batch; first += together) {
         const int64_t count = std::min(together, batch - first);
-        simulators_[g].samples(count, weights, inputs + first * inputs_, shots_, random.split(g).split(uint64_t(first)),
-                               samples.data());
+        samplers_[g](count, weights, inputs + first * inputs_, shots_, random.split(g).split(uint64_t(first)),
+                     samples.data());
         for (int64_t b = 0; b < count; ++b) {
           std::ranges::fill(sum, 0);
           std::ranges::fill(squares, 0);
@@ -105,21 +106,23 @@ class Shots {
   std::vector<double> constants_;
   int64_t inputs_;
   std::vector<Group> groups_;
-  std::vector<Simulator<Real>> simulators_;
+  std::vector<Sampler<Real>> samplers_;
 };
 
 }  // namespace
 
 template <class Real>
-Engine<Real> shots_engine(int64_t shots) {
+EstimatorMaker<Real> estimator_from_samples(int64_t shots, std::function<Sampler<Real>(const Circuit&)> make) {
   require(shots >= 2, "an estimate from measurements needs at least 2 shots, got {}", shots);
-  return [shots](const Circuit& circuit, const std::vector<PauliSum>& observables) -> Estimator<Real> {
-    const auto estimator = std::make_shared<const Shots<Real>>(circuit, observables, shots);
-    return [estimator](auto... arguments) { (*estimator)(arguments...); };
+  return [=](const Circuit& circuit, const std::vector<PauliSum>& observables) -> Estimator<Real> {
+    require(circuit.wires() <= 64, "estimates from measurements: expected at most 64 wires, got {}", circuit.wires());
+    const auto estimator = std::make_shared<const Shots<Real>>(circuit, observables, shots, make);
+    return [estimator](int64_t batch, const Real* weights, const Real* inputs, const Random& random, Real* values,
+                       Real* variances) { (*estimator)(batch, weights, inputs, random, values, variances); };
   };
 }
 
-template Engine<float> shots_engine(int64_t);
-template Engine<double> shots_engine(int64_t);
+template EstimatorMaker<float> estimator_from_samples(int64_t, std::function<Sampler<float>(const Circuit&)>);
+template EstimatorMaker<double> estimator_from_samples(int64_t, std::function<Sampler<double>(const Circuit&)>);
 
 }  // namespace quanta

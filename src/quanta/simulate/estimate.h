@@ -21,12 +21,12 @@ using Estimator = std::function<void(int64_t batch, const Real* weights, const R
 /// Makes the estimator of a circuit and its observables. This is all that the derivatives of differentiate.h ask of a
 /// way to run circuits.
 template <class Real>
-using Engine = std::function<Estimator<Real>(const Circuit&, const std::vector<PauliSum>&)>;
+using EstimatorMaker = std::function<Estimator<Real>(const Circuit&, const std::vector<PauliSum>&)>;
 
-/// The engine of a simulator with exact expectations(batch, weights, inputs, values), made from circuit, observables
+/// The values of a simulator with exact expectations(batch, weights, inputs, values), made from circuit, observables
 /// and what further arguments it takes.
 template <class Real, class Exact = Simulator<Real>, class... Options>
-Engine<Real> exact_engine(const Options&... options) {
+EstimatorMaker<Real> exact_estimator(const Options&... options) {
   return [=](const Circuit& circuit, const std::vector<PauliSum>& observables) -> Estimator<Real> {
     const auto simulator = std::make_shared<const Exact>(circuit, observables, options...);
     const size_t outputs = observables.size();
@@ -37,10 +37,25 @@ Engine<Real> exact_engine(const Options&... options) {
   };
 }
 
-/// Estimates from `shots` measurements of the exact state for each group of Pauli strings that can be measured together
-/// (equal letters on shared wires; strings join the first group that takes them). Values are unbiased; variances are
-/// the sample variances of the means. Throws Error for fewer than 2 shots.
+/// Draws basis states [batch, shots], as Simulator::samples.
 template <class Real>
-Engine<Real> shots_engine(int64_t shots);
+using Sampler = std::function<void(int64_t batch, const Real* weights, const Real* inputs, int64_t shots,
+                                   const Random& random, uint64_t* samples)>;
+
+/// Estimates from `shots` measurements for each group of Pauli strings that can be measured together (equal letters on
+/// shared wires; a string joins the first group that takes it). Values are unbiased; variances are the sample variances
+/// of the means. Throws Error for fewer than 2 shots and for more than 64 wires.
+template <class Real>
+EstimatorMaker<Real> estimator_from_samples(int64_t shots, std::function<Sampler<Real>(const Circuit&)> make);
+
+/// The same from a simulator with samples().
+template <class Real, class Sampling = Simulator<Real>, class... Options>
+EstimatorMaker<Real> shots_estimator(int64_t shots, const Options&... options) {
+  return estimator_from_samples<Real>(shots, [=](const Circuit& circuit) -> Sampler<Real> {
+    const auto simulator = std::make_shared<const Sampling>(circuit, std::vector<PauliSum>{}, options...);
+    return [simulator](int64_t batch, const Real* weights, const Real* inputs, int64_t shots, const Random& random,
+                       uint64_t* samples) { simulator->samples(batch, weights, inputs, shots, random, samples); };
+  });
+}
 
 }  // namespace quanta
