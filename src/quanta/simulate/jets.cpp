@@ -443,8 +443,12 @@ template <class T>
 void JetSimulator<T>::vjp(int order, int64_t batch, const T* const* weights, const T* const* inputs,
                           const T* const* upstream, T* const* dweights, T* const* dinputs, T* const* values) const {
   require(batch >= 0, "the batch size is {}, expected 0 or more", batch);
+  const auto wanted = [&](T* const* jet) {
+    const bool any = jet && order <= kMaxOrder && std::any_of(jet, jet + (1 << order), [](const T* p) { return p; });
+    return any ? jet : nullptr;
+  };
   const auto run = [&]<int kOrder>() {
-    impl_->template vjp<kOrder>(batch, weights, inputs, upstream, dweights, dinputs, values);
+    impl_->template vjp<kOrder>(batch, weights, inputs, upstream, wanted(dweights), wanted(dinputs), wanted(values));
   };
   switch (order) {
     case 0:
