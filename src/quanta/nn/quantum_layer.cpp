@@ -76,17 +76,47 @@ Compiled<Real> compile(const Circuit& circuit, const std::vector<PauliSum>& obse
   switch (options.engine) {
     case Engine::StateVector:
       return compile_on<Real, Simulator<Real>>(circuit, observables, options);
+    case Engine::Trajectories:
+      return with_differences(circuit, observables, trajectories_estimator<Real>(options.trajectories), options);
+    case Engine::Mps:
+      return compile_on<Real, MpsSimulator<Real>>(circuit, observables, options, options.mps);
   }
   fail("{}: unknown engine {}", options.name, int(options.engine));
 }
 
-void check(const QuantumLayerOptions& o) {
+/// The observables that are read where 0 is taken for 1 with probability a and 1 for 0 with b: P becomes
+/// (1 - a - b) P + b - a.
+PauliSum read_with(const NoiseModel& noise, const PauliSum& observable) {
+  PauliSum result;
+  for (const PauliSum::Term& term : observable.terms) {
+    PauliSum product(term.coefficient);
+    for (const auto& factor : term.pauli.factors) {
+      const auto [a, b] = noise.misread(factor.first);
+      product = product * (PauliSum(PauliString({factor}), 1 - a - b) + PauliSum(b - a));
+    }
+    result = result + product;
+  }
+  return result;
+}
+
+void check(const QuantumLayerOptions& o, const Circuit& circuit) {
   require(o.copies >= 1, "{}: the number of circuits side by side must be at least 1, got {}", o.name, o.copies);
   require(o.shots >= 0, "{}: the number of shots is {}, expected 0 (exact) or more", o.name, o.shots);
-  require(o.shots == 0 || o.gradient != Gradient::Adjoint,
-          "{}: the adjoint gradient needs exact values: with shots take .gradient = Gradient::ParameterShift", o.name);
+  const bool trajectories = o.engine == Engine::Trajectories, estimated = o.shots > 0 || trajectories;
+  require(trajectories || circuit.is_unitary(),
+          "{}: the circuit has channels, measurements, resets or conditions: take .engine = Engine::Trajectories",
+          o.name);
+  require(!estimated || o.gradient != Gradient::Adjoint,
+          "{}: the adjoint gradient needs exact values: with shots or trajectories take "
+          ".gradient = Gradient::ParameterShift",
+          o.name);
+  require(!trajectories || o.shots == 0,
+          "{}: trajectories are estimates already: set .trajectories.trajectories, not .shots", o.name);
+  for (int q = 0; o.shots > 0 && q < circuit.wires(); ++q)
+    require(o.noise.misread(q) == std::array{0.0, 0.0}, "{}: read-out errors need exact values: leave out .shots",
+            o.name);
   const bool differences = o.gradient == Gradient::FiniteDifference || o.gradient == Gradient::Spsa;
-  require(o.shots == 0 || !differences || o.step > 0,
+  require(!estimated || !differences || o.step > 0,
           "{}: differences of estimates need a .step that their noise does not drown, for example 0.2", o.name);
   require(differences || o.step == 0, "{}: .step belongs to differences and SPSA, this gradient has none", o.name);
   require(o.gradient == Gradient::Spsa || o.directions == 1, "{}: .directions belongs to SPSA", o.name);
@@ -127,7 +157,9 @@ struct CircuitFunction {
   bool has_higher_derivatives() const {
     return options.engine == Engine::StateVector && options.gradient == Gradient::Adjoint;
   }
-  bool is_random() const { return options.shots > 0 || options.gradient == Gradient::Spsa; }
+  bool is_random() const {
+    return options.shots > 0 || options.gradient == Gradient::Spsa || options.engine == Engine::Trajectories;
+  }
 
   template <class Real>
   void values(int64_t batch, const Real* weights, const Real* inputs, const Random& random, Real* values) const {
@@ -347,10 +379,13 @@ Tensor draw(const AngleInit& init, uint64_t seed, int64_t rows, int64_t columns)
 QuantumLayerImpl::QuantumLayerImpl(const Circuit& circuit, const std::vector<PauliSum>& observables,
                                    QuantumLayerOptions options)
     : options_(std::move(options)) {
-  check(options_);
   require(!observables.empty(), "{}: a layer needs at least one observable, for example each('Z', {})", options_.name,
           circuit.wires());
-  function_ = std::make_shared<const CircuitFunction>(circuit, observables, options_);
+  const Circuit noisy = options_.noise.apply(circuit);
+  check(options_, noisy);
+  std::vector<PauliSum> readings;
+  for (const PauliSum& observable : observables) readings.push_back(read_with(options_.noise, observable));
+  function_ = std::make_shared<const CircuitFunction>(noisy, readings, options_);
   reset();
 }
 

@@ -9,6 +9,9 @@
 #include <vector>
 
 #include "quanta/circuit/circuit.h"
+#include "quanta/circuit/noise.h"
+#include "quanta/simulate/mps.h"
+#include "quanta/simulate/trajectories.h"
 
 namespace quanta {
 
@@ -34,7 +37,9 @@ enum class Gradient {
 
 /// What runs a layer's circuit.
 enum class Engine {
-  StateVector,
+  StateVector,   // unitary circuits, exact
+  Trajectories,  // any circuit, estimates: means over random state vectors
+  Mps,           // unitary circuits with little entanglement on many wires, as exact as the bond dimension allows
 };
 
 struct QuantumLayerOptions {
@@ -45,9 +50,12 @@ struct QuantumLayerOptions {
   std::string name = "QuantumLayer";  // how error messages call the layer
 
   Engine engine = Engine::StateVector;
+  NoiseModel noise{};                // written into the circuit; its read-out errors into the observables
+  TrajectoryOptions trajectories{};  // of Engine::Trajectories
+  MpsOptions mps{};                  // of Engine::Mps
   Gradient gradient = Gradient::Adjoint;
   int64_t shots = 0;   // 0: exact expectation values; else estimates from so many measurements (estimate.h)
-  double step = 0;     // of FiniteDifference and Spsa; 0: for exact values (differentiate.h); required with shots
+  double step = 0;     // of FiniteDifference and Spsa; 0: for exact values (differentiate.h); required for estimates
   int directions = 1;  // of Spsa, for each sample
 };
 
@@ -69,8 +77,8 @@ struct QuantumLayerOptions {
 /// on a state vector are differentiable: with create_graph they give exact second derivatives, of weights, inputs and
 /// both, and so on up to order JetSimulator::kMaxOrder + 1 = 5. All other ways throw Error with create_graph.
 ///
-/// Where running is random (shots, Spsa) each forward pass draws anew: the buffer `calls` counts them, so a seed and
-/// equal calls give equal results, and a saved layer goes on where it was.
+/// Where running is random (shots, Spsa, trajectories) each forward pass draws anew: the buffer `calls` counts them, so
+/// a seed and equal calls give equal results, and a saved layer goes on where it was.
 ///
 /// Throws Error for options that do not go together (such as Adjoint with shots), for features of another size or
 /// device, and for values that are not finite.
@@ -82,8 +90,8 @@ class QuantumLayerImpl : public torch::nn::Cloneable<QuantumLayerImpl> {
   void pretty_print(std::ostream& stream) const override;
   torch::Tensor forward(const torch::Tensor& input = {});
 
-  const Circuit& circuit() const;
-  const std::vector<PauliSum>& observables() const;
+  const Circuit& circuit() const;                    // with the noise
+  const std::vector<PauliSum>& observables() const;  // with the read-out errors
   const QuantumLayerOptions& options() const { return options_; }
 
   torch::Tensor weights;

@@ -187,6 +187,41 @@ TEST(QuantumLayerGradient, EachOptionGivesTheGradient) {
   }
 }
 
+TEST(QuantumLayerGradient, EnginesAgree) {
+  torch::manual_seed(7);
+  const auto x = torch::randn({2, 3}, kFloat64);
+  const auto expected = gradients(double_layer(mixed_circuit(), {Z(0), X(1) * Z(2)}), x);
+  const auto error = [&](const QuantumLayerOptions& options) {
+    return (gradients(double_layer(mixed_circuit(), {Z(0), X(1) * Z(2)}, options), x) - expected)
+        .abs()
+        .max()
+        .item<double>();
+  };
+  EXPECT_LT(error({.engine = Engine::Mps}), 1e-8);
+  EXPECT_LT(error({.engine = Engine::Mps, .gradient = Gradient::ParameterShift}), 1e-8);
+  EXPECT_LT(error({.engine = Engine::Trajectories, .gradient = Gradient::ParameterShift}), 1e-10) << "without noise";
+}
+
+TEST(QuantumLayerGradient, NoiseShrinksTheCosine) {
+  Circuit c(1);
+  c.ry(0, weight() + input(0));
+  NoiseModel noise;
+  noise.after(depolarizing(0.2)).readout(0.1, 0.04);
+  auto layer = double_layer(c, each('Z', 1),
+                            {.seed = 3,
+                             .engine = Engine::Trajectories,
+                             .noise = noise,
+                             .trajectories = {.trajectories = 20000},
+                             .gradient = Gradient::ParameterShift});
+  const auto x = torch::linspace(-2, 2, 5, kFloat64).unsqueeze(1).set_requires_grad(true);
+  const auto angle = (x + layer->weights).detach();
+  const double shrink = (1 - 0.1 - 0.04) * 0.8, error = 4.5 / std::sqrt(20000);
+  const auto y = layer(x);
+  EXPECT_TRUE(torch::allclose(y, shrink * torch::cos(angle) + (0.04 - 0.1), 0, error)) << y;
+  y.sum().backward();
+  EXPECT_TRUE(torch::allclose(x.grad(), -shrink * torch::sin(angle), 0, error)) << x.grad();
+}
+
 TEST(QuantumLayerGradient, ShotsDrawAnewAndReproducibly) {
   const QuantumLayerOptions options{.seed = 4, .gradient = Gradient::ParameterShift, .shots = 50};
   QuantumLayer layer(mixed_circuit(), each('Z', 3), options), again(mixed_circuit(), each('Z', 3), options);
@@ -243,6 +278,18 @@ TEST(QuantumLayerGradient, RefusesWhatDoesNotGoTogether) {
   EXPECT_THAT(make({.step = 0.1}), ThrowsMessage<Error>(HasSubstr(".step belongs to")));
   EXPECT_THAT(make({.directions = 3}), ThrowsMessage<Error>(HasSubstr(".directions belongs to")));
   EXPECT_THAT(make({.gradient = Gradient::Spsa, .step = -1}), ThrowsMessage<Error>(HasSubstr("step must be positive")));
+  NoiseModel noise, readout;
+  noise.after(bit_flip(0.1));
+  readout.readout(0.1, 0);
+  EXPECT_THAT(make({.noise = noise}), ThrowsMessage<Error>(HasSubstr("take .engine = Engine::Trajectories")));
+  EXPECT_THAT(make({.engine = Engine::Mps, .noise = noise}), ThrowsMessage<Error>(HasSubstr("has channels")));
+  EXPECT_THAT(make({.engine = Engine::Trajectories, .noise = noise}),
+              ThrowsMessage<Error>(HasSubstr("the adjoint gradient needs exact values")));
+  EXPECT_THAT(make({.engine = Engine::Trajectories, .gradient = Gradient::ParameterShift, .shots = 9}),
+              ThrowsMessage<Error>(HasSubstr("trajectories are estimates already")));
+  EXPECT_THAT(make({.noise = readout, .gradient = Gradient::ParameterShift, .shots = 9}),
+              ThrowsMessage<Error>(HasSubstr("leave out .shots")));
+  EXPECT_NO_THROW(make({.noise = readout})());
   for (const auto gradient : {Gradient::ParameterShift, Gradient::FiniteDifference, Gradient::Spsa}) {
     QuantumLayer layer(mixed_circuit(), each('Z', 3), QuantumLayerOptions{.gradient = gradient});
     const auto x = torch::rand({2, 3}).set_requires_grad(true);

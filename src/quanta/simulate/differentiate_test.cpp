@@ -11,6 +11,7 @@
 #include "quanta/circuit/random_circuit.h"
 #include "quanta/core/error.h"
 #include "quanta/core/parallel.h"
+#include "quanta/simulate/mps.h"
 #include "quanta/simulate/unbind.h"
 
 namespace quanta {
@@ -347,6 +348,35 @@ TEST(Differentiator, HessianErrorsMatchTheSpread) {
     EXPECT_NEAR(mean, expected[i], 4 * std::sqrt(claimed[i]) / kSeeds);
     EXPECT_NEAR(variance, claimed[i] / kSeeds, 4.5 * std::sqrt(2.0 / kSeeds) * claimed[i] / kSeeds);
   }
+}
+
+TEST(Differentiator, TrajectoriesGiveNoisyGradients) {
+  // Depolarizing shrinks <Z> = cos(w) to 0.7 cos(w); then a controlled rotation where a coin shows 1.
+  Circuit c(2, 1);
+  c.ry(0, 2 * weight()).channel(depolarizing(0.3), {0});
+  c.h(1).measure(1, 0);
+  Circuit body(2, 1);
+  body.ry(0, weight(1));
+  c.when({.first = 0}, body);
+  const double a = 2 * 0.4, b = 0.9;
+  const Values w{0.4, b}, expected{-2 * 0.7 * (std::sin(a) + std::sin(a + b)) / 2, -0.7 * std::sin(a + b) / 2};
+  const Differentiator<double> d(c, {Z(0)}, trajectories_estimator<double>({.trajectories = 4000}));
+  Values jacobian(2), errors(2);
+  d.jacobian(1, w.data(), nullptr, jacobian.data(), errors.data(), Random(1));
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_NEAR(jacobian[i], expected[i], 4.5 * errors[i]);
+    EXPECT_LT(errors[i], 0.05);
+    EXPECT_GT(errors[i], 1e-4);
+  }
+}
+
+TEST(Differentiator, MatrixProductStates) {
+  Random random(7);
+  const Circuit c = naive::random_circuit(4, 14, random);
+  const std::vector<PauliSum> observables{naive::random_observable(4, 5, random)};
+  const Values w = random_values(size_t(c.weights()), random), x = random_values(size_t(c.inputs()), random), u{1};
+  expect_close(by(Differentiator<double>(c, observables, exact_estimator<double, MpsSimulator<double>>()), 1, w, x, u),
+               adjoint(c, observables, 1, w, x, u), 1e-9, "mps");
 }
 
 TEST(Differentiator, Float32) {

@@ -122,7 +122,22 @@ EstimatorMaker<Real> estimator_from_samples(int64_t shots, std::function<Sampler
   };
 }
 
+template <class Real>
+EstimatorMaker<Real> trajectories_estimator(const TrajectoryOptions& options) {
+  return [options](const Circuit& circuit, const std::vector<PauliSum>& observables) -> Estimator<Real> {
+    const auto simulator = std::make_shared<const Trajectories<Real>>(circuit, observables, options);
+    return [simulator](int64_t batch, const Real* weights, const Real* inputs, const Random& random, Real* values,
+                       Real* variances) {
+      simulator->expectations(batch, weights, inputs, random, values, variances);
+      for (int64_t i = 0; variances && i < batch * simulator->outputs(); ++i) variances[i] *= variances[i];
+    };
+  };
+}
+
 template EstimatorMaker<float> estimator_from_samples(int64_t, std::function<Sampler<float>(const Circuit&)>);
 template EstimatorMaker<double> estimator_from_samples(int64_t, std::function<Sampler<double>(const Circuit&)>);
+
+template EstimatorMaker<float> trajectories_estimator(const TrajectoryOptions&);
+template EstimatorMaker<double> trajectories_estimator(const TrajectoryOptions&);
 
 }  // namespace quanta

@@ -8,6 +8,7 @@
 #include "quanta/circuit/circuit.h"
 #include "quanta/core/random.h"
 #include "quanta/simulate/simulator.h"
+#include "quanta/simulate/trajectories.h"
 
 namespace quanta {
 
@@ -57,5 +58,9 @@ EstimatorMaker<Real> shots_estimator(int64_t shots, const Options&... options) {
                        uint64_t* samples) { simulator->samples(batch, weights, inputs, shots, random, samples); };
   });
 }
+
+/// Means over trajectories, with their variances: for circuits with channels, measurements, resets and conditions.
+template <class Real>
+EstimatorMaker<Real> trajectories_estimator(const TrajectoryOptions& options = {});
 
 }  // namespace quanta

@@ -6,10 +6,10 @@
 #include <complex>
 
 #include "quanta/core/error.h"
-#include "quanta/core/machine.h"
 #include "quanta/core/parallel.h"
 #include "quanta/simulate/aligned.h"
 #include "quanta/simulate/jet_kernels.h"
+#include "quanta/simulate/memory.h"
 
 namespace quanta {
 
@@ -375,11 +375,7 @@ struct JetSimulator<T>::Impl {
     const int64_t L = int64_t(jet_kernels<T>(kOrder).lanes), tiles = (batch + L - 1) / L;
     const bool backward = upstream && (dweights || dinputs);
     const double bytes = std::ldexp((backward ? 2.0 : 1.0) * J * 2 * double(L) * sizeof(T), wires);
-    if (bytes > 1 << 28) {
-      const double memory = double(Machine::detect().memory_total);
-      require(bytes < memory, "derivatives of order {} of {} qubits take {:.1f} GiB, this machine has {:.1f} GiB",
-              kOrder + 1, wires, bytes / (1 << 30), memory / (1 << 30));
-    }
+    require_memory(fmt::format("a derivative of order {} of {} qubits", kOrder + 1, wires), bytes);
     const Numbers<kOrder> w = gather<kOrder>(weights, 0, W);
     // The cut knows the batch alone, so that sums do not depend on the number of threads.
     const int64_t chunks = std::min<int64_t>(tiles, 32);

@@ -5,8 +5,8 @@
 #include <numeric>
 
 #include "quanta/core/error.h"
-#include "quanta/core/machine.h"
 #include "quanta/core/parallel.h"
+#include "quanta/simulate/memory.h"
 #include "quanta/simulate/simulator.h"
 #include "quanta/simulate/unbind.h"
 
@@ -170,13 +170,8 @@ void MetricTensor<Real>::operator()(int64_t batch, const Real* weights, const Re
   size_t largest = 0;
   for (const auto& block : impl_->blocks) largest = std::max(largest, block.size());
   const double bytes = std::ldexp(double(largest) * 2 * sizeof(Real), impl_->simulator.wires());
-  if (bytes > 1 << 28) {
-    const double memory = double(Machine::detect().memory_total);
-    require(bytes < memory,
-            "the tangents of {} weights on {} qubits take {:.1f} GiB, this machine has {:.1f} GiB: take "
-            ".block_diagonal or fewer weights",
-            largest, impl_->simulator.wires(), bytes / (1 << 30), memory / (1 << 30));
-  }
+  simulate::require_memory(
+      fmt::format("a tensor of {} weights' tangents on {} qubits", largest, impl_->simulator.wires()), bytes);
   std::fill_n(metric, size_t(W) * W, 0.0);
   const std::vector<double> wide(weights, weights + W);
   for (int64_t b = 0; b < batch; ++b) {
