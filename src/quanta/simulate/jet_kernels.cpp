@@ -132,19 +132,29 @@ void rotate(int wires, const ControlledPauli& pauli, const T* cosine, const T* s
 template <int kOrder, class T>
 void unrotate(int wires, const ControlledPauli& pauli, const T* cosine, const T* sine, T* psi, T* lambda, T* overlap) {
   using J = Jet<kOrder, T>;
+  const auto c = RealJet<kOrder, T>::load(cosine), s = RealJet<kOrder, T>::load(sine, -1);
   auto sum = RealJet<kOrder, T>::zero();
   pairs(wires, pauli, [&](uint64_t b, uint64_t partner, int p, int q) HWY_ATTR {
+    const J x = J::load(psi + b * J::kStep), y = J::load(psi + partner * J::kStep);
+    const J l = J::load(lambda + b * J::kStep), m = J::load(lambda + partner * J::kStep);
+    const auto undone = [&](const J& same, const J& turned_other, T* to) HWY_ATTR {
+      J result = J::zero();
+      multiply_add(result, c, same);
+      multiply_add(result, s, turned_other);
+      result.store(to);
+    };
     // Im<l|P psi> = Re<l|-i P psi>
-    add_product(sum, J::load(lambda + b * J::kStep), turned(J::load(psi + partner * J::kStep), p + 3));
-    if (partner != b)
-      add_product(sum, J::load(lambda + partner * J::kStep), turned(J::load(psi + b * J::kStep), q + 3));
+    const J py = turned(y, p + 3);
+    add_product(sum, l, py);
+    undone(x, py, psi + b * J::kStep);
+    undone(l, turned(m, p + 3), lambda + b * J::kStep);
+    if (partner == b) return;
+    const J px = turned(x, q + 3);
+    add_product(sum, m, px);
+    undone(y, px, psi + partner * J::kStep);
+    undone(m, turned(l, q + 3), lambda + partner * J::kStep);
   });
   sum.add_to(overlap);
-  const auto inverse = RealJet<kOrder, T>::load(sine, -1);
-  HWY_ALIGN T negative[(1 << kOrder) * kLanes<T>];
-  for (int s = 0; s < 1 << kOrder; ++s) store<T>(inverse.x[s], negative + s * kLanes<T>);
-  rotate<kOrder, T>(wires, pauli, cosine, negative, psi);
-  rotate<kOrder, T>(wires, pauli, cosine, negative, lambda);
 }
 
 template <int kOrder, class T>
