@@ -12,6 +12,7 @@
 
 #include "quanta/core/error.h"
 #include "quanta/core/random.h"
+#include "quanta/simulate/density.h"
 #include "quanta/simulate/differentiate.h"
 #include "quanta/simulate/jets.h"
 #include "quanta/simulate/simulator.h"
@@ -76,6 +77,8 @@ Compiled<Real> compile(const Circuit& circuit, const std::vector<PauliSum>& obse
   switch (options.engine) {
     case Engine::StateVector:
       return compile_on<Real, Simulator<Real>>(circuit, observables, options);
+    case Engine::Density:
+      return compile_on<Real, DensitySimulator<Real>>(circuit, observables, options);
     case Engine::Trajectories:
       return with_differences(circuit, observables, trajectories_estimator<Real>(options.trajectories), options);
     case Engine::Mps:
@@ -103,8 +106,9 @@ void check(const QuantumLayerOptions& o, const Circuit& circuit) {
   require(o.copies >= 1, "{}: the number of circuits side by side must be at least 1, got {}", o.name, o.copies);
   require(o.shots >= 0, "{}: the number of shots is {}, expected 0 (exact) or more", o.name, o.shots);
   const bool trajectories = o.engine == Engine::Trajectories, estimated = o.shots > 0 || trajectories;
-  require(trajectories || circuit.is_unitary(),
-          "{}: the circuit has channels, measurements, resets or conditions: take .engine = Engine::Trajectories",
+  require(trajectories || o.engine == Engine::Density || circuit.is_unitary(),
+          "{}: the circuit has channels, measurements, resets or conditions: take .engine = Engine::Density or "
+          "Engine::Trajectories",
           o.name);
   require(!estimated || o.gradient != Gradient::Adjoint,
           "{}: the adjoint gradient needs exact values: with shots or trajectories take "

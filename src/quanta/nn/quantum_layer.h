@@ -38,6 +38,7 @@ enum class Gradient {
 /// What runs a layer's circuit.
 enum class Engine {
   StateVector,   // unitary circuits, exact
+  Density,       // any circuit of up to 12 qubits, exact
   Trajectories,  // any circuit, estimates: means over random state vectors
   Mps,           // unitary circuits with little entanglement on many wires, as exact as the bond dimension allows
 };

@@ -197,6 +197,8 @@ TEST(QuantumLayerGradient, EnginesAgree) {
         .max()
         .item<double>();
   };
+  EXPECT_LT(error({.engine = Engine::Density}), 1e-10);
+  EXPECT_LT(error({.engine = Engine::Density, .gradient = Gradient::ParameterShift}), 1e-10);
   EXPECT_LT(error({.engine = Engine::Mps}), 1e-8);
   EXPECT_LT(error({.engine = Engine::Mps, .gradient = Gradient::ParameterShift}), 1e-8);
   EXPECT_LT(error({.engine = Engine::Trajectories, .gradient = Gradient::ParameterShift}), 1e-10) << "without noise";
@@ -207,19 +209,40 @@ TEST(QuantumLayerGradient, NoiseShrinksTheCosine) {
   c.ry(0, weight() + input(0));
   NoiseModel noise;
   noise.after(depolarizing(0.2)).readout(0.1, 0.04);
-  auto layer = double_layer(c, each('Z', 1),
-                            {.seed = 3,
-                             .engine = Engine::Trajectories,
-                             .noise = noise,
-                             .trajectories = {.trajectories = 20000},
-                             .gradient = Gradient::ParameterShift});
-  const auto x = torch::linspace(-2, 2, 5, kFloat64).unsqueeze(1).set_requires_grad(true);
-  const auto angle = (x + layer->weights).detach();
-  const double shrink = (1 - 0.1 - 0.04) * 0.8, error = 4.5 / std::sqrt(20000);
+  const double shrink = (1 - 0.1 - 0.04) * 0.8;
+  const auto check = [&](const QuantumLayerOptions& options, double error) {
+    auto layer = double_layer(c, each('Z', 1), options);
+    const auto x = torch::linspace(-2, 2, 5, kFloat64).unsqueeze(1).set_requires_grad(true);
+    const auto angle = (x + layer->weights).detach();
+    const auto y = layer(x);
+    EXPECT_TRUE(torch::allclose(y, shrink * torch::cos(angle) + (0.04 - 0.1), 0, error)) << y;
+    y.sum().backward();
+    EXPECT_TRUE(torch::allclose(x.grad(), -shrink * torch::sin(angle), 0, error)) << x.grad();
+  };
+  check({.engine = Engine::Density, .noise = noise}, 1e-12);
+  check({.engine = Engine::Density, .noise = noise, .gradient = Gradient::ParameterShift}, 1e-12);
+  check({.seed = 3,
+         .engine = Engine::Trajectories,
+         .noise = noise,
+         .trajectories = {.trajectories = 20000},
+         .gradient = Gradient::ParameterShift},
+        4.5 / std::sqrt(20000));
+}
+
+TEST(QuantumLayerGradient, ShotsOfANoisyState) {
+  Circuit c(1);
+  c.ry(0, input(0));
+  NoiseModel noise;
+  noise.after(depolarizing(0.3));
+  auto layer =
+      double_layer(c, each('Z', 1),
+                   {.engine = Engine::Density, .noise = noise, .gradient = Gradient::ParameterShift, .shots = 20000});
+  const auto x = torch::full({1, 1}, 0.8, kFloat64).set_requires_grad(true);
   const auto y = layer(x);
-  EXPECT_TRUE(torch::allclose(y, shrink * torch::cos(angle) + (0.04 - 0.1), 0, error)) << y;
-  y.sum().backward();
-  EXPECT_TRUE(torch::allclose(x.grad(), -shrink * torch::sin(angle), 0, error)) << x.grad();
+  y.backward();
+  EXPECT_NEAR(y.item<double>(), 0.7 * std::cos(0.8), 4.5 / std::sqrt(20000));
+  EXPECT_NE(y.item<double>(), 0.7 * std::cos(0.8));
+  EXPECT_NEAR(x.grad().item<double>(), -0.7 * std::sin(0.8), 4.5 / std::sqrt(20000));
 }
 
 TEST(QuantumLayerGradient, ShotsDrawAnewAndReproducibly) {
@@ -281,7 +304,8 @@ TEST(QuantumLayerGradient, RefusesWhatDoesNotGoTogether) {
   NoiseModel noise, readout;
   noise.after(bit_flip(0.1));
   readout.readout(0.1, 0);
-  EXPECT_THAT(make({.noise = noise}), ThrowsMessage<Error>(HasSubstr("take .engine = Engine::Trajectories")));
+  EXPECT_THAT(make({.noise = noise}),
+              ThrowsMessage<Error>(HasSubstr("take .engine = Engine::Density or Engine::Trajectories")));
   EXPECT_THAT(make({.engine = Engine::Mps, .noise = noise}), ThrowsMessage<Error>(HasSubstr("has channels")));
   EXPECT_THAT(make({.engine = Engine::Trajectories, .noise = noise}),
               ThrowsMessage<Error>(HasSubstr("the adjoint gradient needs exact values")));

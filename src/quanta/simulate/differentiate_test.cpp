@@ -8,9 +8,11 @@
 #include <set>
 
 #include "quanta/circuit/naive.h"
+#include "quanta/circuit/noise.h"
 #include "quanta/circuit/random_circuit.h"
 #include "quanta/core/error.h"
 #include "quanta/core/parallel.h"
+#include "quanta/simulate/density.h"
 #include "quanta/simulate/mps.h"
 #include "quanta/simulate/unbind.h"
 
@@ -367,6 +369,22 @@ TEST(Differentiator, TrajectoriesGiveNoisyGradients) {
     EXPECT_NEAR(jacobian[i], expected[i], 4.5 * errors[i]);
     EXPECT_LT(errors[i], 0.05);
     EXPECT_GT(errors[i], 1e-4);
+  }
+}
+
+TEST(Differentiator, DensityMatricesAgreeWithTheirAdjoint) {
+  Random random(8);
+  for (int trial = 0; trial < 5; ++trial) {
+    const Circuit c = NoiseModel::depolarizing(0.02, 0.05).apply(naive::random_circuit(3, 10, random));
+    const std::vector<PauliSum> observables{naive::random_observable(3, 5, random), Z(1)};
+    const Values w = random_values(size_t(c.weights()), random), x = random_values(size_t(2 * c.inputs()), random),
+                 u = random_values(4, random);
+    Gradient expected{Values(w.size()), Values(x.size())};
+    DensitySimulator<double>(c, observables)
+        .vjp(2, w.data(), x.data(), u.data(), expected.weights.data(), expected.inputs.data());
+    expect_close(
+        by(Differentiator<double>(c, observables, exact_estimator<double, DensitySimulator<double>>()), 2, w, x, u),
+        expected, 1e-10, "density");
   }
 }
 
