@@ -317,7 +317,7 @@ void Differentiator<Real>::hessian(int64_t batch, const Real* weights, const Rea
                                    Real* hessian, Real* errors, const Random& random) const {
   const int K = impl_->K, P = impl_->W + impl_->I;
   require(impl_->unbound.amplitudes == 0,
-          "second derivatives by shift rules: amplitude encoding has none; take JetSimulator::hessian");
+          "second derivatives by shift rules: amplitude encoding has none; take JetSimulator::hvp");
   require(!errors || K == 1, "standard errors of a hessian: expected one observable, got {}", K);
   impl_->combine(
       batch, weights, inputs, int64_t(P) * P, errors, random,
