@@ -116,7 +116,7 @@ Basis::Basis(const std::vector<std::string>& names) : has_(gate_table().size(), 
       Matrix product = fixed(kind) * m;
       if (words_.emplace(key(product), longer).second) queue.emplace_back(std::move(product), std::move(longer));
     }
-    if (continuous() && word.size() >= 2) break;  // products matter only where there is no rotation
+    if (continuous() && word.size() >= 3) break;  // the inverses of S and SX are among them
   }
 }
 

@@ -153,11 +153,11 @@ TEST(Transpile, CliffordAndTExactly) {
 
 TEST(Transpile, ManyControls) {
   Random random(4);
-  for (int controls = 1; controls <= 8; ++controls) {
+  for (int controls = 1; controls <= 7; ++controls) {
     std::vector<int> all(controls);
     std::iota(all.begin(), all.end(), 0);
     for (const int idle : {0, 1, 2}) {
-      if (controls + 1 + idle > 9) continue;
+      if (controls + 1 + idle > 8) continue;
       Circuit x(controls + 1 + idle), rotation(controls + 1 + idle);
       x.add(GateKind::X, {controls}, {}, all);
       rotation.add(GateKind::RY, {controls}, {weight()}, all);
@@ -231,7 +231,7 @@ TEST(Transpile, CancelsThroughWhatCommutes) {
   EXPECT_EQ(gates(Circuit(3).cx(0, 1).cx(0, 2).cx(0, 1).cx(0, 2)), 0u);
   EXPECT_EQ(gates(Circuit(3).cx(0, 2).cx(1, 2).cx(0, 2)), 1u);
   EXPECT_EQ(gates(Circuit(2).h(0).h(0).x(1).x(1)), 0u);
-  EXPECT_EQ(gates(Circuit(2).rx(1, weight()).cx(0, 1).rx(1, input(0)), {"rx", "rz", "cx"}), 3u) << "no such sum";
+  EXPECT_EQ(gates(Circuit(2).rx(1, input(1)).cx(0, 1).rx(1, input(0)), {"rx", "rz", "cx"}), 3u) << "no such sum";
   EXPECT_EQ(gates(Circuit(2).rx(1, weight()).cx(0, 1).rx(1, 0.5), {"rx", "rz", "cx"}), 2u);
   EXPECT_EQ(gates(Circuit(1).h(0).t(0).tdg(0).h(0)), 0u);
   EXPECT_EQ(gates(Circuit(1).h(0)), 3u) << "RZ SX RZ";
@@ -257,7 +257,7 @@ TEST(Transpile, OptimizationNeverAddsGates) {
 
 TEST(Transpile, RoutesAlongTheCoupling) {
   Random random(8);
-  for (int trial = 0; trial < 40; ++trial) {
+  for (int trial = 0; trial < 12; ++trial) {
     const Circuit circuit = random_circuit(4 + int(random.below(2)), 12, random);
     for (const char* name : {"line", "ring", "grid:2x3", "full", "0-1,0-2,0-3,3-4,4-5"}) {
       const int level = trial % 4;
@@ -286,12 +286,9 @@ TEST(Transpile, KeepsWhatIsNoGate) {
   circuit.when({.first = 0}, Circuit(3, 2).swap(1, 2).h(2));
   circuit.measure(2, 1);
   const Transpiled result = transpile(circuit, {.basis = {"u", "cx"}, .optimization = 3});
-  std::vector<GateKind> kinds;
-  for (const Operation& operation : result.circuit.operations()) {
-    kinds.push_back(operation.kind);
-    EXPECT_EQ(operation.conditions.empty(), operation.kind != GateKind::CX && kinds.size() < 9);
-    if (kinds.size() == 13) break;
-  }
+  int conditional = 0;
+  for (const Operation& operation : result.circuit.operations()) conditional += !operation.conditions.empty();
+  EXPECT_EQ(conditional, 4) << "three CNOTs and one U";
   using enum GateKind;
   EXPECT_EQ(count(result.circuit, U), 5) << "none is merged across a measurement, a reset or a channel";
   EXPECT_EQ(count(result.circuit, CX), 3);
