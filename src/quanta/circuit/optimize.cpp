@@ -261,6 +261,15 @@ void consolidate(Operations& operations, int wires, const Basis& basis) {
   basis.cnot(0, 1, cnot);
   const auto per_cnot = std::ranges::count_if(cnot, [](const Operation& o) { return o.wires.size() == 2; });
 
+  // How many gates of the basis the one-qubit gates take.
+  const auto length = [&](Operations block) {
+    fuse(block, wires);
+    Operations translated;
+    for (const Operation& operation : block)
+      if (is_constant_gate(operation, 1)) basis.constant(operation.unitary(), operation.wires[0], translated);
+    return translated.size();
+  };
+
   const auto close = [&](int q) {
     if (current[q] < 0) {
       for (Operation& operation : lone[q]) result.push_back(std::move(operation));
@@ -270,12 +279,11 @@ void consolidate(Operations& operations, int wires, const Basis& basis) {
     Block& block = blocks[current[q]];
     current[block.low] = current[block.high] = -1;
     Matrix product = Matrix::identity(4);
-    long pairs = 0, old_singles = 0;
+    long pairs = 0;
     for (const Operation& operation : block.operations) {
       Matrix m = operation.unitary();
       const std::vector<int> on = operation.all_wires();
       if (on.size() == 1) {
-        ++old_singles;
         m = on[0] == block.low ? kron(Matrix::identity(2), m) : kron(m, Matrix::identity(2));
       } else {
         if (basis.has(operation.kind) && operation.controls.empty())
@@ -301,8 +309,8 @@ void consolidate(Operations& operations, int wires, const Basis& basis) {
       else
         synthesize_pair(product, block.low, block.high, better);
       fuse(better, wires);
-      const auto singles = std::ranges::count_if(better, [](const Operation& o) { return o.wires.size() == 1; });
-      if (std::min(cnots, rotations) < pairs || singles < old_singles) block.operations = std::move(better);
+      if (std::min(cnots, rotations) < pairs || length(better) < length(block.operations))
+        block.operations = std::move(better);
     }
     for (Operation& operation : block.operations) result.push_back(std::move(operation));
     block.operations.clear();
