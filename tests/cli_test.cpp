@@ -130,7 +130,7 @@ TEST_F(Cli, HelpNamesEveryCommand) {
   const ProcessResult help = quanta({"--help"});
   EXPECT_EQ(help.status, 0);
   EXPECT_THAT(help.errors, IsEmpty());
-  for (const std::string command : {"list", "run", "data", "draw", "bench", "doctor"}) {
+  for (const std::string command : {"list", "run", "data", "draw", "compile", "bench", "doctor"}) {
     EXPECT_THAT(help.output, HasSubstr("\n  " + command));
     const ProcessResult own = quanta({command, "--help"});
     EXPECT_EQ(own.status, 0);
@@ -353,6 +353,20 @@ TEST_F(Cli, Draws) {
   EXPECT_THAT(quanta({"draw", "strongly_entangling", "--wires", "3", "--layers", "2"}).output, HasSubstr("18 weights"));
   EXPECT_EQ(quanta({"draw", "zz_feature_map", "--svg", at("map.svg")}).status, 0);
   EXPECT_THAT(read_file(at("map.svg")), HasSubstr("<svg"));
+}
+
+TEST_F(Cli, Compiles) {
+  write_file(at("ghz.qasm"), "OPENQASM 2.0;\ninclude \"qelib1.inc\";\nqreg q[3];\nh q[0];\ncx q[0],q[1];\ncx q[0],q[2];\n");
+  EXPECT_THAT(quanta({"compile", at("ghz.qasm"), "--basis", "u,cx"}).output, HasSubstr("U 1  cx 2"));
+  const json counts = json::parse(
+      quanta({"compile", at("ghz.qasm"), "--coupling", "0-1,1-2", "--level", "3", "--json", "--out", at("out.qasm")}).output);
+  EXPECT_EQ(counts.at("before").at("depth"), 3);
+  EXPECT_EQ(counts.at("after").at("gates").at("cx"), 2) << "a layout exists that needs no SWAP";
+  EXPECT_EQ(counts.at("final_layout").size(), 3u);
+  EXPECT_EQ(json::parse(quanta({"compile", at("out.qasm"), "--json"}).output).at("before"), counts.at("after"));
+  EXPECT_THAT(error_of({"compile", at("ghz.qasm"), "--basis", "sy"}, 1), HasSubstr("no gate 'sy'"));
+  EXPECT_THAT(error_of({"compile", at("ghz.qasm"), "--coupling", "circle"}, 1), HasSubstr("circle"));
+  EXPECT_THAT(error_of({"compile", at("none.qasm")}, 1), HasSubstr("none.qasm"));
 }
 
 TEST_F(Cli, MeasuresThisMachine) {
