@@ -115,9 +115,9 @@ Circuit teleportation() {
 }
 
 TEST(DrawText, NamesClassicalBits) {
-  EXPECT_EQ(draw_text(teleportation()), R"(q0 ─────┤ M→c[1] ├──────┤ |0⟩ ├──┤ X if c=2 ├────────●───────────
-                                                       │
-q1 ──┤ M→flag[0] ├───────────────────────────┤ X if c[1]≠1 ├──
+  EXPECT_EQ(draw_text(teleportation()), R"(q0 ──┤ M→c[1] ├────┤ |0⟩ ├──┤ X if c=2 ├─────────●─────────
+                                                 │
+q1 ─┤ M→flag[0] ├─────────────────────────┤ X if c[1]≠1 ├──
 )");
 }
 
