@@ -1,11 +1,10 @@
-#include "quanta/simulate/simulator.h"
-
 #include <algorithm>
 #include <cmath>
 #include <map>
 
 #include "quanta/circuit/noise.h"
 #include "quanta/circuit/qasm.h"
+#include "quanta/cli/backends.h"
 #include "quanta/cli/command.h"
 #include "quanta/core/error.h"
 #include "quanta/core/text.h"
@@ -29,100 +28,6 @@ struct Options {
   std::string precision = "double";
   bool json = true;
 };
-
-using Bits = std::vector<uint8_t>;  // the circuit's classical bits after a run
-
-/// What every engine can be asked. One that cannot answer fails and says so.
-class Backend {
- public:
-  virtual ~Backend() = default;
-  virtual std::vector<Complex> state() const = 0;
-  virtual std::vector<double> probabilities() const = 0;
-  virtual std::vector<double> expectations(const std::vector<PauliSum>& observables) const = 0;
-  virtual std::map<Bits, int64_t> counts(int64_t shots, const Random& random) const = 0;
-};
-
-/// Measurements at the circuit's end only: the state before them answers everything.
-template <class Real>
-class StateVector : public Backend {
- public:
-  StateVector(const Circuit& circuit, const std::vector<double>& inputs)
-      : circuit_(circuit), body_(circuit.without_final_measurements()), inputs_(inputs.begin(), inputs.end()) {
-    require(body_.is_unitary(),
-            "the circuit measures or resets in its midst or has conditions or noise, which the backend statevector "
-            "cannot run");
-  }
-
-  std::vector<Complex> state() const override {
-    std::vector<std::complex<Real>> amplitudes(size_t{1} << body_.wires());
-    Simulator<Real>(body_).states(1, nullptr, inputs_.data(), amplitudes.data());
-    return {amplitudes.begin(), amplitudes.end()};
-  }
-
-  std::vector<double> probabilities() const override {
-    std::vector<Real> values(size_t{1} << body_.wires());
-    Simulator<Real>(body_).probabilities(1, nullptr, inputs_.data(), values.data());
-    return {values.begin(), values.end()};
-  }
-
-  std::vector<double> expectations(const std::vector<PauliSum>& observables) const override {
-    std::vector<Real> values(observables.size());
-    Simulator<Real>(body_, observables).expectations(1, nullptr, inputs_.data(), values.data());
-    return {values.begin(), values.end()};
-  }
-
-  std::map<Bits, int64_t> counts(int64_t shots, const Random& random) const override {
-    require(body_.wires() <= 64, "the backend statevector draws samples of at most 64 qubits, got {}", body_.wires());
-    std::vector<uint64_t> samples(static_cast<size_t>(shots));
-    Simulator<Real>(body_).samples(1, nullptr, inputs_.data(), shots, random, samples.data());
-    std::map<uint64_t, int64_t> states;
-    for (const uint64_t sample : samples) ++states[sample];
-    std::map<Bits, int64_t> counts;
-    for (const auto& [basis, count] : states) {
-      Bits bits(size_t(circuit_.clbits()), 0);
-      for (const Operation& operation : circuit_.operations())
-        if (operation.kind == GateKind::Measure) bits[size_t(operation.clbit)] = basis >> operation.wires[0] & 1;
-      counts[bits] += count;
-    }
-    return counts;
-  }
-
- private:
-  Circuit circuit_;
-  Circuit body_;
-  std::vector<Real> inputs_;
-};
-
-template <class Engine>
-std::unique_ptr<Backend> make(const Circuit& circuit, const std::vector<double>& inputs) {
-  return std::make_unique<Engine>(circuit, inputs);
-}
-
-/// The one place where an engine is added: its name, and in which cases `auto` takes it, first come first served.
-struct Engine {
-  std::string_view name;
-  bool (*fits)(const Circuit&);
-  std::unique_ptr<Backend> (*make_double)(const Circuit&, const std::vector<double>&);
-  std::unique_ptr<Backend> (*make_float)(const Circuit&, const std::vector<double>&);
-};
-const Engine kEngines[] = {
-    {"statevector", [](const Circuit& circuit) { return circuit.without_final_measurements().is_unitary(); },
-     make<StateVector<double>>, make<StateVector<float>>},
-};
-
-std::string names() {
-  std::string text = "auto";
-  for (const Engine& engine : kEngines) text += fmt::format(", {}", engine.name);
-  return text;
-}
-
-const Engine& find_engine(const Circuit& circuit, const std::string& name) {
-  for (const Engine& engine : kEngines)
-    if (engine.name == name || (name == "auto" && engine.fits(circuit))) return engine;
-  if (name == "auto")
-    fail("no backend can run this circuit: it measures or resets in its midst or has conditions or noise");
-  throw UsageError(fmt::format("there is no backend '{}'; known: {}", name, names()));
-}
 
 /// "depolarizing=0.01": after each gate, on each of its qubits' number.
 NoiseModel noise_model(const std::string& text) {
@@ -172,10 +77,9 @@ void simulate(const Options& options) {
   for (const double value : options.inputs) require(std::isfinite(value), "--inputs: {} is not a finite number", value);
   if (!options.noise.empty()) circuit = noise_model(options.noise).apply(circuit);
 
-  const auto run = [&](const Circuit& c) {
-    const Engine& engine = find_engine(c, options.backend);
-    return std::pair(std::string(engine.name),
-                     (options.precision == "double" ? engine.make_double : engine.make_float)(c, options.inputs));
+  const Random random(options.seed);
+  const auto run = [&](const Circuit& c, Task task) {
+    return make_backend(options.backend, c, options.inputs, task, options.precision == "float");
   };
   nlohmann::ordered_json result = {{"file", options.file}, {"qubits", circuit.wires()}};
   if (options.shots > 0) {
@@ -190,11 +94,10 @@ void simulate(const Options& options) {
       for (int q = 0; q < circuit.wires(); ++q) measured.measure(q, q);
       circuit = std::move(measured);
     }
-    const auto [name, backend] = run(circuit);
+    const auto [name, backend] = run(circuit, Task::Counts);
     nlohmann::ordered_json counts = nlohmann::ordered_json::object();
     std::map<std::string, int64_t> sorted;
-    for (const auto& [bits, count] : backend->counts(options.shots, Random(options.seed)))
-      sorted[outcome(circuit, bits)] += count;
+    for (const auto& [bits, count] : backend->counts(options.shots, random)) sorted[outcome(circuit, bits)] += count;
     for (const auto& [key, count] : sorted) counts[key] = count;
     result.update({{"backend", name}, {"shots", options.shots}, {"seed", options.seed}, {"counts", counts}});
     return print_json(result);
@@ -208,8 +111,8 @@ void simulate(const Options& options) {
               "--expect '{}': qubit {} is out of range, expected 0..{}", text, observables.back().max_wire(),
               circuit.wires() - 1);
     }
-    const auto [name, backend] = run(circuit);
-    const std::vector<double> values = backend->expectations(observables);
+    const auto [name, backend] = run(circuit, Task::Expectations);
+    const std::vector<double> values = backend->expectations(observables, random);
     nlohmann::ordered_json listed = nlohmann::ordered_json::object();
     for (size_t k = 0; k < values.size(); ++k) listed[options.expect[k]] = values[k];
     result.update({{"backend", name}, {"expectations", listed}});
@@ -218,7 +121,7 @@ void simulate(const Options& options) {
 
   require(circuit.wires() <= kMaxListedWires, "{} lists at most {} qubits, got {}; use --shots or --expect",
           options.state ? "--state" : "--probs", kMaxListedWires, circuit.wires());
-  const auto [name, backend] = run(circuit);
+  const auto [name, backend] = run(circuit, options.state ? Task::State : Task::Probabilities);
   nlohmann::ordered_json listed = nlohmann::ordered_json::object();
   result["backend"] = name;
   if (options.state) {
@@ -255,7 +158,9 @@ void add_simulate(CLI::App& app, int& status) {
       ->delimiter(',')
       ->allow_extra_args(false)
       ->type_name("X,Y,...");
-  command->add_option("--backend", options->backend, "One of: " + names())->capture_default_str()->type_name("NAME");
+  command->add_option("--backend", options->backend, "One of: " + backend_names())
+      ->capture_default_str()
+      ->type_name("NAME");
   command->add_option("--noise", options->noise, "Noise after every gate: depolarizing=P")->type_name("MODEL");
   command->add_option("--precision", options->precision, "double or float")
       ->check(CLI::IsMember({"double", "float"}))
