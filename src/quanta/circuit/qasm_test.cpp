@@ -357,6 +357,16 @@ TEST(QasmWrite, OneGateOfEachKindIsTheSameOperation) {
   }
 }
 
+TEST(QasmWrite, AControlBecomesTheControlledGateInVersion2) {
+  Circuit circuit(3);
+  circuit.add(GateKind::X, {1}, {}, {0}).add(GateKind::RY, {2}, {0.3}, {1}).add(GateKind::SWAP, {0, 2}, {}, {1});
+  circuit.add(GateKind::CX, {0, 1}, {}, {2}).add(GateKind::SX, {1}, {}, {0});
+  EXPECT_THAT(
+      write_qasm(circuit, {.version = 2}),
+      HasSubstr(
+          "cx q[0], q[1];\ncry(0.3) q[1], q[2];\ncswap q[1], q[0], q[2];\nccx q[2], q[0], q[1];\ncsx q[0], q[1];\n"));
+}
+
 TEST(QasmWrite, NumbersSurvive) {
   Random random(13);
   Circuit circuit(1);
