@@ -312,6 +312,16 @@ class Writer {
     require(int(controls.size()) <= kMaxDecomposedControls,
             "{} controls cannot be written in OpenQASM 2, expected at most {}; use version 3", controls.size(),
             kMaxDecomposedControls);
+    if (controls.size() == 1) {  // the table may have the controlled gate
+      for (const GateInfo& known : gate_table()) {
+        if (known.controls != 1 || known.base != info.base) continue;
+        std::vector<Angle> angles = operation.angles;
+        if (known.kind == GateKind::CU) angles.emplace_back(0);
+        std::vector<int> wires = controls;
+        wires.insert(wires.end(), targets.begin(), targets.end());
+        return gate(known.qasm, angles, wires);
+      }
+    }
     if (targets.size() == 1) {
       const size_t n = controls.size();
       std::vector<int> wires = controls;

@@ -71,6 +71,7 @@ int program(int argc, const char* const* argv) {
   add_data(app, status);
   add_draw(app, status);
   add_compile(app, status);
+  add_simulate(app, status);
   add_bench(app, status);
   add_doctor(app, status);
   try {
