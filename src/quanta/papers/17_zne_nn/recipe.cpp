@@ -423,7 +423,7 @@ Report run(const Config& config, const RunContext& context) {
 Recipe recipe_17() {
   return {.title = "Zero-noise extrapolation by neural networks (arXiv 2403.07025)",
           .kind = "quantum",
-          .seconds = 20,
+          .seconds = 23,
           .run = run};
 }
 
