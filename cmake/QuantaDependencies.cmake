@@ -6,6 +6,7 @@ find_package(tomlplusplus REQUIRED)
 find_package(OpenMP REQUIRED COMPONENTS CXX)
 find_package(hwy REQUIRED)
 find_package(OpenBLAS REQUIRED)  # BLAS and LAPACK
+find_package(NLopt REQUIRED)
 find_package(PNG REQUIRED)
 if(QUANTA_TORCH)
   find_package(Torch REQUIRED)
