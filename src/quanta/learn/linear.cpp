@@ -231,7 +231,7 @@ void Lda::learn(const Samples& x, const Labels& y) {
     }
   for (double& v : deviation) v = v > 0 ? std::sqrt(v) : 1;
   for (int64_t i = 0; i < n; ++i)
-    for (int64_t j = 0; j < d; ++j) within(i, j) /= deviation[j] * std::sqrt(double(n - c));
+    for (int64_t j = 0; j < d; ++j) within(i, j) /= deviation[j] * std::sqrt(double(n));
   const Svd whiten = svd(within);
   const int64_t rank = std::ranges::count_if(whiten.s, [&](double s) { return s > kTolerance; });
   require(rank > 0, "LDA: the samples of each class are all alike");
