@@ -5,6 +5,7 @@ find_package(nlohmann_json REQUIRED)
 find_package(tomlplusplus REQUIRED)
 find_package(OpenMP REQUIRED COMPONENTS CXX)
 find_package(hwy REQUIRED)
+find_package(NLopt REQUIRED)
 find_package(PNG REQUIRED)
 find_package(LAPACK REQUIRED)
 # Optional. LIBSVM has no CMake files, and those of Debian's libxgboost-dev fail without the package xgboost.
