@@ -121,8 +121,8 @@ Importance QMedley::local(const std::vector<double>& row) const {
   Importance found;
   for (int64_t column = 0, at = 1; column < x_.columns; ++column) {
     const double drop = score(0) - score(at++);
-    double permuted = score(0);
-    for (int64_t i = 0; i < count; ++i) permuted -= score(at++) / double(count);
+    double permuted = 0;
+    for (int64_t i = 0; i < count; ++i) permuted += (score(0) - score(at++)) / double(count);
     found.dci.push_back(drop);
     found.pi.push_back(permuted);
     found.score.push_back(combine(drop, permuted));

@@ -36,9 +36,8 @@ TEST(Vqc, PublishedCircuitsNumbers) {
   EXPECT_EQ(model.parameters(), 40);
   std::vector<double> theta(40);
   EXPECT_NEAR(model.probabilities(kZeros, theta, 2)(0, 1), 0, 1e-15);
-  Samples both(2, 5);
-  both(1, 0) = 1;
-  // y = 1 at probability 0: -ln(1e-12); the other row, of class 0, is certain too.
+  const Samples both(2, 5);
+  // y = 1 at probability 0: -ln(1e-12); y = 0 is certain.
   EXPECT_NEAR(model.objective(both, {1, 0}).value(theta), -std::log(1e-12) / 2, 1e-9);
   for (int q = 0; q < 5; ++q) theta[q] = std::numbers::pi / 2;
   EXPECT_NEAR(model.probabilities(kZeros, theta, 2)(0, 1), 0.5, 1e-12);
