@@ -8,6 +8,12 @@ find_package(hwy REQUIRED)
 find_package(OpenBLAS REQUIRED)  # BLAS and LAPACK
 find_package(NLopt REQUIRED)
 find_package(PNG REQUIRED)
+find_package(LAPACK REQUIRED)
+# Optional. LIBSVM has no CMake files, and those of Debian's libxgboost-dev fail without the package xgboost.
+find_library(LIBSVM_LIBRARY svm)
+find_path(LIBSVM_HEADERS libsvm/svm.h)
+find_library(XGBOOST_LIBRARY xgboost)
+find_path(XGBOOST_HEADERS xgboost/c_api.h)
 if(QUANTA_TORCH)
   find_package(Torch REQUIRED)
   find_package(CLI11 REQUIRED)

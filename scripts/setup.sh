@@ -8,6 +8,7 @@ packages=(
   # libraries
   libtorch-dev libhwy-dev libopenblas-dev libcli11-dev nlohmann-json3-dev libtomlplusplus-dev libfmt-dev libspdlog-dev
   libnlopt-dev libarchive-dev zlib1g-dev libpng-dev libjpeg62-turbo-dev libturbojpeg0-dev
+  libsvm-dev libxgboost-dev
   # tests and benchmarks
   libgtest-dev libgmock-dev libbenchmark-dev libstb-dev
 )
