@@ -357,10 +357,12 @@ TEST_F(Cli, Draws) {
 }
 
 TEST_F(Cli, Compiles) {
-  write_file(at("ghz.qasm"), "OPENQASM 2.0;\ninclude \"qelib1.inc\";\nqreg q[3];\nh q[0];\ncx q[0],q[1];\ncx q[0],q[2];\n");
+  write_file(at("ghz.qasm"),
+             "OPENQASM 2.0;\ninclude \"qelib1.inc\";\nqreg q[3];\nh q[0];\ncx q[0],q[1];\ncx q[0],q[2];\n");
   EXPECT_THAT(quanta({"compile", at("ghz.qasm"), "--basis", "u,cx"}).output, HasSubstr("U 1  cx 2"));
   const json counts = json::parse(
-      quanta({"compile", at("ghz.qasm"), "--coupling", "0-1,1-2", "--level", "3", "--json", "--out", at("out.qasm")}).output);
+      quanta({"compile", at("ghz.qasm"), "--coupling", "0-1,1-2", "--level", "3", "--json", "--out", at("out.qasm")})
+          .output);
   EXPECT_EQ(counts.at("before").at("depth"), 3);
   EXPECT_EQ(counts.at("after").at("gates").at("cx"), 2) << "a layout exists that needs no SWAP";
   EXPECT_EQ(counts.at("final_layout").size(), 3u);

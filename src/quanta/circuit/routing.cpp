@@ -62,6 +62,7 @@ namespace {
 constexpr int kAhead = 20;  // gates of two qubits that the look-ahead sees
 constexpr double kAheadWeight = 0.5;
 constexpr double kDecay = 0.001;
+constexpr double kMerge = 0.3;  // what a SWAP is worth that becomes part of the gate before it
 
 bool needs_edge(const Operation& operation) {
   return is_unitary(operation.kind) && operation.all_wires().size() == 2;
@@ -120,7 +121,8 @@ struct Order {
   }
 };
 
-// One pass of SABRE from a layout (place[wire]); with `emit`, the operations and SWAPs on the machine's wires.
+// One pass of SABRE from a layout (place[wire]); with `emit`, the operations and SWAPs on the machine's wires. Returns
+// the CNOTs that the SWAPs add, where one that follows a gate on its pair adds one.
 int sabre(const Operations& operations, const Order& order, const Graph& graph, std::vector<int>& place, Random random,
           Operations* emit) {
   const int wires = int(place.size());
@@ -128,13 +130,20 @@ int sabre(const Operations& operations, const Order& order, const Graph& graph, 
   for (size_t i = 0; i < operations.size(); ++i)
     if (waits[i] == 0) ready.push_back(int(i));
   std::vector<double> decay(wires, 1);
-  int swaps = 0, stuck = 0;
+  std::vector<int> partner(wires, -1);  // of a place in its last gate of two qubits
+  int effort = 0, stuck = 0;            // CNOTs that SWAPs add
+  const auto merges = [&](int a, int b) { return partner[a] == b && partner[b] == a; };
 
   const auto near = [&](int i) {
     const std::vector<int> on = operations[i].all_wires();
     return graph.distance[place[on[0]]][place[on[1]]] == 1;
   };
   const auto run = [&](int i) {
+    if (needs_edge(operations[i])) {
+      const std::vector<int> on = operations[i].all_wires();
+      partner[place[on[0]]] = place[on[1]];
+      partner[place[on[1]]] = place[on[0]];
+    }
     if (emit) {
       Operation operation = operations[i];
       for (int& q : operation.wires) q = place[q];
@@ -148,7 +157,9 @@ int sabre(const Operations& operations, const Order& order, const Graph& graph, 
   const auto exchange = [&](int a, int b) {  // what is on two places of the machine
     if (emit) emit->push_back(gate(GateKind::SWAP, {std::min(a, b), std::max(a, b)}));
     for (int& p : place) p = p == a ? b : p == b ? a : p;
-    ++swaps;
+    effort += merges(a, b) ? 1 : 3;
+    partner[a] = b;
+    partner[b] = a;
   };
 
   for (;;) {
@@ -179,7 +190,7 @@ int sabre(const Operations& operations, const Order& order, const Graph& graph, 
     }
     front = std::move(blocked);
     if (freed) continue;
-    if (front.empty()) return swaps;
+    if (front.empty()) return effort;
     if (progress) {
       std::ranges::fill(decay, 1);
       stuck = 0;
@@ -229,8 +240,9 @@ int sabre(const Operations& operations, const Order& order, const Graph& graph, 
     double lowest = INFINITY;
     std::vector<std::pair<int, int>> best;
     for (const auto& [a, b] : candidates) {
-      const double score = std::max(decay[wire_at[a]], decay[wire_at[b]]) *
-                           (distances(front, a, b) + kAheadWeight * distances(ahead, a, b));
+      const double score =
+          std::max(decay[wire_at[a]], decay[wire_at[b]]) *
+          (distances(front, a, b) + kAheadWeight * distances(ahead, a, b) - (merges(a, b) ? kMerge : 0));
       if (score < lowest - 1e-12) best.clear();
       if (best.empty() || score < lowest + 1e-12) best.emplace_back(a, b);
       lowest = std::min(lowest, score);
@@ -280,9 +292,9 @@ Routed route(const Operations& operations, int clbits, const Coupling& coupling,
       sabre(reversed, back, graph, layout, random.split(2 * sweep + 1), nullptr);
     }
     std::vector<int> end = layout;
-    const int swaps = sabre(operations, order, graph, end, random.split("route"), nullptr);
-    if (fewest >= 0 && swaps >= fewest) continue;
-    fewest = swaps;
+    const int effort = sabre(operations, order, graph, end, random.split("route"), nullptr);
+    if (fewest >= 0 && effort >= fewest) continue;
+    fewest = effort;
     best = layout;
     chosen = random.split("route");
   }

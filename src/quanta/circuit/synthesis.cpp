@@ -77,7 +77,16 @@ void synthesize_pair(const Matrix& u, int low, int high, Operations& out) {
       cx(high, low);
       add(GateKind::RZ, low, {-kPi / 2});
       break;
-    case 2:  // XX and ZZ are X and Z of one wire each between CNOTs; a quarter turn about X makes YY of ZZ
+    case 2:
+      if (y <= kZero) {  // exp(i x ZZ) in the basis of X: one rotation between the CNOTs
+        for (const int q : {low, high}) add(GateKind::H, q);
+        cx(low, high);
+        add(GateKind::RZ, high, {-2 * x});
+        cx(low, high);
+        for (const int q : {low, high}) add(GateKind::H, q);
+        break;
+      }
+      // XX and ZZ are X and Z of one wire each between CNOTs; a quarter turn about X makes YY of ZZ
       for (const int q : {low, high}) add(GateKind::RX, q, {kPi / 2});
       cx(low, high);
       add(GateKind::RX, low, {-2 * x});
