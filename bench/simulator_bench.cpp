@@ -49,19 +49,90 @@ void Gradient(benchmark::State& state) {
 }
 BENCHMARK(Gradient<float>)->ArgsProduct({{4, 6, 8, 10, 12}, {1, 64}});
 BENCHMARK(Gradient<double>)->ArgsProduct({{4, 8, 12}, {64}});
+BENCHMARK(Gradient<float>)->ArgsProduct({{14, 16, 18, 20}, {1}})->Unit(benchmark::kMillisecond);
+BENCHMARK(Gradient<double>)->ArgsProduct({{16, 20}, {1}})->Unit(benchmark::kMillisecond);
 
-/// The final state of one sample in the order of basis states; argument: qubits.
-void State(benchmark::State& state) {
+template <class Real>
+void run_state(benchmark::State& state, const Circuit& circuit) {
   set_threads(1);
-  const Circuit circuit = layered(int(state.range(0)));
-  const Simulator<float> simulator(circuit);
-  const auto weights = angles<float>(circuit.weights(), 1), inputs = angles<float>(circuit.inputs(), 2);
-  std::vector<std::complex<float>> amplitudes(size_t{1} << circuit.wires());
+  const Simulator<Real> simulator(circuit);
+  const auto weights = angles<Real>(circuit.weights(), 1), inputs = angles<Real>(circuit.inputs(), 2);
+  std::vector<std::complex<Real>> amplitudes(size_t{1} << circuit.wires());
   for (auto _ : state) simulator.states(1, weights.data(), inputs.data(), amplitudes.data());
   state.counters["bytes_per_second"] =
       benchmark::Counter(double(simulator.state_traffic()), benchmark::Counter::kIsIterationInvariantRate);
 }
-BENCHMARK(State)->Arg(16)->Arg(20)->Arg(24)->Unit(benchmark::kMillisecond);
+
+/// The final state of one sample in the order of basis states; argument: qubits.
+template <class Real>
+void State(benchmark::State& state) {
+  run_state<Real>(state, layered(int(state.range(0))));
+}
+BENCHMARK(State<float>)->Arg(16)->Arg(20)->Arg(22)->Arg(24)->Arg(26)->Unit(benchmark::kMillisecond);
+BENCHMARK(State<double>)->Arg(20)->Arg(24)->Unit(benchmark::kMillisecond);
+
+/// The quantum Fourier transform of a product state, with its final swaps; argument: qubits.
+void Fourier(benchmark::State& state) {
+  const int n = int(state.range(0));
+  Circuit circuit(n);
+  angle_encoding(circuit, 'Y');
+  for (int q = n; q-- > 0;) {
+    circuit.h(q);
+    for (int c = 0; c < q; ++c) circuit.cp(c, q, std::numbers::pi / double(1 << (q - c)));
+  }
+  for (int q = 0; q < n / 2; ++q) circuit.swap(q, n - 1 - q);
+  run_state<float>(state, circuit);
+}
+BENCHMARK(Fourier)->Arg(20)->Arg(24)->Unit(benchmark::kMillisecond);
+
+/// Draws from a 20-qubit state, its preparation included; argument: samples.
+void Samples(benchmark::State& state) {
+  set_threads(1);
+  const Circuit circuit = layered(20);
+  const Simulator<float> simulator(circuit);
+  const auto weights = angles<float>(circuit.weights(), 1), inputs = angles<float>(circuit.inputs(), 2);
+  std::vector<uint64_t> samples(size_t(state.range(0)));
+  for (auto _ : state) simulator.samples(1, weights.data(), inputs.data(), state.range(0), Random(3), samples.data());
+}
+BENCHMARK(Samples)->Arg(1)->Arg(1000000)->Unit(benchmark::kMillisecond);
+
+/// <sum Z> of one sample with the state in 32 or 16 bits a number; arguments: qubits, storage.
+void Expectation(benchmark::State& state) {
+  set_threads(1);
+  const Circuit circuit = layered(int(state.range(0)));
+  const Simulator<float> simulator(circuit, {sum_of('Z', circuit.wires())}, Storage(state.range(1)));
+  const auto weights = angles<float>(circuit.weights(), 1), inputs = angles<float>(circuit.inputs(), 2);
+  float value = 0;
+  for (auto _ : state) simulator.expectations(1, weights.data(), inputs.data(), &value);
+}
+BENCHMARK(Expectation)->ArgsProduct({{20, 24, 26}, {0, 1}})->Unit(benchmark::kMillisecond);
+
+/// What 16 bits cost in fidelity, against double precision; arguments: qubits, layers.
+void HalfInfidelity(benchmark::State& state) {
+  Circuit circuit(int(state.range(0)));
+  angle_encoding(circuit, 'Y');
+  hardware_efficient(circuit, int(state.range(1)));
+  const auto infidelity = [&]<class Real>(Storage storage, Real) {
+    const auto wide = angles<double>(circuit.weights(), 1), x = angles<double>(circuit.inputs(), 2);
+    std::vector<std::complex<double>> exact(size_t{1} << circuit.wires());
+    Simulator<double>(circuit).states(1, wide.data(), x.data(), exact.data());
+    const std::vector<Real> w(wide.begin(), wide.end()), in(x.begin(), x.end());
+    std::vector<std::complex<Real>> rounded(exact.size());
+    Simulator<Real>(circuit, {}, storage).states(1, w.data(), in.data(), rounded.data());
+    std::complex<double> overlap = 0;
+    double norm = 0;
+    for (size_t i = 0; i < exact.size(); ++i) {
+      overlap += std::conj(exact[i]) * std::complex<double>(rounded[i]);
+      norm += std::norm(std::complex<double>(rounded[i]));
+    }
+    return 1 - std::norm(overlap) / norm;
+  };
+  for (auto _ : state) {
+    state.counters["half"] = infidelity(Storage::Half, 0.f);
+    state.counters["full"] = infidelity(Storage::Full, 0.f);
+  }
+}
+BENCHMARK(HalfInfidelity)->ArgsProduct({{20}, {4, 16, 64}})->Iterations(1)->Unit(benchmark::kMillisecond);
 
 }  // namespace
 }  // namespace quanta

@@ -408,33 +408,10 @@ HWY_NOINLINE void undo_group(T* HWY_RESTRICT psi, T* HWY_RESTRICT lambda, uint32
     for (int i = 0; i < kCount; ++i) {
 #pragma GCC unroll 4
       for (int j = 0; j < kPoints; ++j)
-        if (!(j >> i & 1)) {
-          const int k = j | 1 << i;
-          V<T> px = hn::Mul(y[j].re, x[k].im), py = hn::Mul(y[k].re, x[j].re);
-          px = hn::NegMulAdd(y[j].im, x[k].re, px);
-          py = hn::MulAdd(y[k].im, x[j].im, py);
-          px = hn::MulAdd(y[k].re, x[j].im, px);
-          py = hn::NegMulAdd(y[j].re, x[k].re, py);
-          px = hn::NegMulAdd(y[k].im, x[j].re, px);
-          py = hn::NegMulAdd(y[j].im, x[k].im, py);
-          sum_x[i] = hn::Add(sum_x[i], px);
-          sum_y[i] = hn::Add(sum_y[i], py);
-        }
+        if (!(j >> i & 1)) add_overlaps(x[j], x[j | 1 << i], y[j], y[j | 1 << i], sum_x[i], sum_y[i]);
     }
-    const auto undo = [&](C<T>* z) HWY_ATTR {
-#pragma GCC unroll 2
-      for (int i = 0; i < kCount; ++i)
-#pragma GCC unroll 4
-        for (int j = 0; j < kPoints; ++j)
-          if (!(j >> i & 1)) {
-            const int k = j | 1 << i;
-            const C<T> a = z[j], b = z[k];
-            z[j] = {hn::MulAdd(tangent[i], b.re, a.re), hn::MulAdd(tangent[i], b.im, a.im)};
-            z[k] = {hn::NegMulAdd(tangent[i], a.re, b.re), hn::NegMulAdd(tangent[i], a.im, b.im)};
-          }
-    };
-    undo(x);
-    undo(y);
+    undo_turn<kCount, T>(x, tangent);
+    undo_turn<kCount, T>(y, tangent);
 #pragma GCC unroll 4
     for (int j = 0; j < kPoints; ++j) {
       const size_t p = base ^ offset ^ corners[j];

@@ -290,42 +290,64 @@ Su2 Values<T>::matrix(const Program& program, int chain) const {
 }
 
 template <class T>
-void Values<T>::add_gradients(const Program& program, const Tables& tables, const double* overlaps, double* dweights,
-                              const CoefficientMath<T>& math) {
+void AngleGradient<T>::add(const Angle& angle, double dangle) const {
+  if (dweights && angle.offset >= 0) dweights[angle.offset] += dangle;
+  if (angle.scale == 0) return;
+  const auto value = [](int index, const T* values) { return index >= 0 ? double(values[index]) : 1.0; };
+  const double w = value(angle.weight, weights), x = value(angle.input, inputs), x2 = value(angle.input2, inputs);
+  if (dweights && angle.weight >= 0) dweights[angle.weight] += dangle * angle.scale * x * x2;
+  if (dinputs && angle.input >= 0) dinputs[angle.input] += dangle * angle.scale * w * x2;
+  if (dinputs && angle.input2 >= 0) dinputs[angle.input2] += dangle * angle.scale * w * x;
+}
+
+namespace {
+
+/// The overlaps transform as the axes do: before a rotation by t, u is cos t u + sin t v and v is cos t v - sin t u.
+void turn(double& u, double& v, double cosine, double sine) {
+  const double before = cosine * u + sine * v;
+  v = cosine * v - sine * u;
+  u = before;
+}
+
+}  // namespace
+
+template <class T>
+void Values<T>::chain_gradient(const Program& program, int chain, std::array<double, 3> xyz,
+                               const AngleGradient<T>& gradient) const {
+  auto& [x, y, z] = xyz;
+  const auto& factors_of_chain = program.chains[chain].factors;
+  for (size_t f = factors_of_chain.size(); f-- > 0;) {
+    const Factor& factor = factors_of_chain[f];
+    const FactorValue& value = factors[first_factor[chain] + f];
+    if (factor.axis == 0) {
+      const auto r = axes(value.cosine, value.sine, value.cosine_b, value.sine_b);
+      xyz = {r[0][0] * x + r[1][0] * y + r[2][0] * z, r[0][1] * x + r[1][1] * y + r[2][1] * z,
+             r[0][2] * x + r[1][2] * y + r[2][2] * z};
+      continue;
+    }
+    gradient.add(factor.angle, factor.axis == 'X' ? x : factor.axis == 'Y' ? y : z);
+    const double cosine = 1 - 2 * value.sine * value.sine, sine = 2 * value.sine * value.cosine;
+    if (factor.axis == 'X') turn(y, z, cosine, sine);
+    if (factor.axis == 'Y') turn(z, x, cosine, sine);
+    if (factor.axis == 'Z') turn(x, y, cosine, sine);
+  }
+}
+
+template <class T>
+void Values<T>::add_gradients(const Program& program, const Tables& tables, const double* overlaps,
+                              const AngleGradient<T>& gradient, const CoefficientMath<T>& math) {
   math.sine_cosine(program.chains.size(), after_.data(), after_sine_.data(), after_cosine_.data());
   for (size_t c = 0; c < program.chains.size(); ++c) {
     const int slot = tables.overlap_slot[c];
     if (slot < 0) continue;
-    double x = overlaps[3 * slot], y = overlaps[3 * slot + 1], z = overlaps[3 * slot + 2];
-    // The overlaps transform as the axes do: before a rotation by t, u is cos t u + sin t v and v is cos t v - sin t u.
-    const auto turn = [](double& u, double& v, double cosine, double sine) {
-      const double before = cosine * u + sine * v;
-      v = cosine * v - sine * u;
-      u = before;
-    };
-    turn(x, y, after_cosine_[c], -after_sine_[c]);
-    const auto& chain = program.chains[c].factors;
-    for (size_t f = chain.size(); f-- > 0;) {
-      const FactorValue& value = factors[first_factor[c] + f];
-      if (chain[f].axis == 0) {
-        const auto r = axes(value.cosine, value.sine, value.cosine_b, value.sine_b);
-        const double nx = r[0][0] * x + r[1][0] * y + r[2][0] * z, ny = r[0][1] * x + r[1][1] * y + r[2][1] * z;
-        z = r[0][2] * x + r[1][2] * y + r[2][2] * z;
-        x = nx, y = ny;
-        continue;
-      }
-      const Angle& angle = chain[f].angle;
-      const double dangle = chain[f].axis == 'X' ? x : chain[f].axis == 'Y' ? y : z;
-      if (angle.offset >= 0) dweights[angle.offset] += dangle;
-      if (angle.scale != 0 && angle.weight >= 0) dweights[angle.weight] += angle.scale * dangle;
-      const double cosine = 1 - 2 * value.sine * value.sine, sine = 2 * value.sine * value.cosine;
-      if (chain[f].axis == 'X') turn(y, z, cosine, sine);
-      if (chain[f].axis == 'Y') turn(z, x, cosine, sine);
-      if (chain[f].axis == 'Z') turn(x, y, cosine, sine);
-    }
+    std::array<double, 3> xyz{overlaps[3 * slot], overlaps[3 * slot + 1], overlaps[3 * slot + 2]};
+    turn(xyz[0], xyz[1], after_cosine_[c], -after_sine_[c]);
+    chain_gradient(program, int(c), xyz, gradient);
   }
 }
 
+template struct AngleGradient<float>;
+template struct AngleGradient<double>;
 template struct Values<float>;
 template struct Values<double>;
 

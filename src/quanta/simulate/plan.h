@@ -74,6 +74,17 @@ struct CoefficientMath {
   void (*diagonal)(int wires, double* spectrum, double scale, T* cosine, T* sine);
 };
 
+/// Spreads the derivative of an angle over the weights and inputs it is made of.
+template <class T>
+struct AngleGradient {
+  const T* weights;
+  const T* inputs;  // may be null if no angle reads them
+  double* dweights;
+  double* dinputs;  // null: not wanted
+
+  void add(const Angle& angle, double dangle) const;
+};
+
 /// The coefficients of a call: all that depends on the weights.
 template <class T>
 struct Values {
@@ -96,8 +107,12 @@ struct Values {
 
   /// Chains that ran as rotations: adds the derivatives of their angles, from overlaps [overlap_slots][X, Y, Z] behind
   /// the RY part, to dweights.
-  void add_gradients(const Program& program, const Tables& tables, const double* overlaps, double* dweights,
-                     const CoefficientMath<T>& math);
+  void add_gradients(const Program& program, const Tables& tables, const double* overlaps,
+                     const AngleGradient<T>& gradient, const CoefficientMath<T>& math);
+
+  /// The same for one chain, from overlaps behind all of it.
+  void chain_gradient(const Program& program, int chain, std::array<double, 3> xyz,
+                      const AngleGradient<T>& gradient) const;
 
  private:
   AlignedVector<double> angle_, sine_, cosine_;                                      // of the factors

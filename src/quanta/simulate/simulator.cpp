@@ -77,13 +77,21 @@ template <class T>
 struct Simulator<T>::Impl {
   Circuit circuit;
   std::vector<PauliSum> observables;
+  Storage storage;
   const Kernels<T>& kernel = kernels<T>();
   // With the observables' basis changes and without; made when first used.
   std::once_flag measured_once, plain_once;
   std::unique_ptr<Compiled<T>> measured_tiles, plain_tiles;
   Pool<Workspace<T>> workspaces;
 
-  Impl(const Circuit& c, const std::vector<PauliSum>& o) : circuit(check(c, o)), observables(o) {}
+  // States that do not fit into the cache as a tile are run one by one.
+  static constexpr int kLargeWires = 14;
+
+  Impl(const Circuit& c, const std::vector<PauliSum>& o, Storage s)
+      : circuit(check(c, o, s)), observables(o), storage(s) {
+    if (storage == Storage::Half && (large(false).simulator.needs_full_precision()))
+      fail("16-bit storage: the circuit has dense unitaries or gates with more than two controls; transpile it first");
+  }
 
   static void check_memory(const char* what, int wires, double bytes) {
     const double memory = double(sysconf(_SC_PHYS_PAGES)) * double(sysconf(_SC_PAGESIZE));
@@ -91,13 +99,17 @@ struct Simulator<T>::Impl {
             wires, bytes / (1 << 30), memory / (1 << 30), sizeof(T) == 8 ? " or single precision" : "");
   }
 
-  static const Circuit& check(const Circuit& circuit, const std::vector<PauliSum>& observables) {
+  static const Circuit& check(const Circuit& circuit, const std::vector<PauliSum>& observables, Storage storage) {
+    const bool half = storage == Storage::Half;
     for (const PauliSum& sum : observables)
       require(sum.max_wire() < circuit.wires(), "observable {}: wire {} is out of range, the circuit has wires 0..{}",
               sum.to_string(), sum.max_wire(), circuit.wires() - 1);
-    require(circuit.wires() <= 30, "a state vector of {} qubits is beyond any machine: use at most 30",
-            circuit.wires());
-    check_memory("a state", circuit.wires(), std::ldexp(2.0 * sizeof(T), circuit.wires()));
+    const int most = half ? 32 : 30;
+    require(circuit.wires() <= most, "a state vector of {} qubits is beyond any machine: use at most {}",
+            circuit.wires(), most);
+    require(!half || (sizeof(T) == 4 && circuit.wires() >= kLargeWires && !circuit.has_amplitude_encoding()),
+            "16-bit storage: expected single precision, {} qubits or more and no amplitude encoding", kLargeWires);
+    check_memory("a state", circuit.wires(), std::ldexp(half ? 4.1 : 2.0 * sizeof(T), circuit.wires()));
     return circuit;
   }
 
@@ -111,8 +123,6 @@ struct Simulator<T>::Impl {
     return *plain_tiles;
   }
 
-  // States that do not fit into the cache as a tile are run one by one, but for gradients.
-  static constexpr int kLargeWires = 14;
   bool is_large() const { return circuit.wires() >= kLargeWires; }
 
   struct Large {
@@ -132,34 +142,66 @@ struct Simulator<T>::Impl {
   std::once_flag large_once[2];
   std::unique_ptr<Large> large_simulators[2];
 
-  /// Runs a large circuit on every sample; visit(simulator, state, sample) sees each final state.
+  std::unique_ptr<LargeState<T>> borrow(Large& l) {
+    const std::lock_guard lock(l.mutex);
+    if (l.idle.empty()) return std::make_unique<LargeState<T>>(circuit.wires(), storage == Storage::Half);
+    std::unique_ptr<LargeState<T>> state = std::move(l.idle.back());
+    l.idle.pop_back();
+    return state;
+  }
+  void give_back(Large& l, std::unique_ptr<LargeState<T>> state) {
+    const std::lock_guard lock(l.mutex);
+    l.idle.push_back(std::move(state));
+  }
+
+  /// Runs a large circuit on samples first .. last - 1; visit(simulator, state, sample) sees each final state.
   template <class Visit>
-  void run_large(bool with_observables, int64_t batch, const T* weights, const T* inputs, Visit visit) {
+  void run_large(bool with_observables, int64_t first, int64_t last, const T* weights, const T* inputs, Visit visit) {
     Large& l = large(with_observables);
     const auto one = [&](int64_t b) {
-      std::unique_ptr<LargeState<T>> state;
-      {
-        const std::lock_guard lock(l.mutex);
-        if (!l.idle.empty()) {
-          state = std::move(l.idle.back());
-          l.idle.pop_back();
-        }
-      }
-      if (!state) state = std::make_unique<LargeState<T>>(circuit.wires());
+      std::unique_ptr<LargeState<T>> state = borrow(l);
       l.simulator.run(weights, inputs + b * circuit.inputs(), *state);
       visit(l.simulator, *state, b);
-      const std::lock_guard lock(l.mutex);
-      l.idle.push_back(std::move(state));
+      give_back(l, std::move(state));
     };
     // Samples side by side as long as their states are small; the largest share the threads among them.
-    const bool together = circuit.wires() < 20;
+    const bool together = circuit.wires() < 20 && last - first > 1;
     if (together) {
-      parallel_for(batch, 1, [&](int64_t begin, int64_t end) {
-        for (int64_t b = begin; b < end; ++b) one(b);
+      parallel_for(last - first, 1, [&](int64_t begin, int64_t end) {
+        for (int64_t b = begin; b < end; ++b) one(first + b);
       });
     } else {
-      for (int64_t b = 0; b < batch; ++b) one(b);
+      for (int64_t b = first; b < last; ++b) one(b);
     }
+  }
+
+  void large_vjp(int64_t batch, const T* weights, const T* inputs, const T* upstream, T* dweights, T* dinputs,
+                 T* values) {
+    require(storage == Storage::Full, "16-bit storage has no gradients: use Storage::Full");
+    check_memory("a gradient", circuit.wires(), std::ldexp(4.0 * sizeof(T), circuit.wires()));
+    const size_t W = size_t(circuit.weights()), I = size_t(circuit.inputs()), outputs = observables.size();
+    Large& l = large(true);
+    std::vector<double> sums(W);
+    // A few samples at a time, so that their derivatives take little memory; added in order.
+    constexpr int64_t kTogether = 64;
+    std::vector<double> of_samples;
+    for (int64_t first = 0; first < batch; first += kTogether) {
+      const int64_t last = std::min(batch, first + kTogether);
+      of_samples.assign(size_t(last - first) * (W + I), 0.0);
+      run_large(true, first, last, weights, inputs, [&](const auto& simulator, auto& psi, int64_t b) {
+        if (values) simulator.expectations(psi, values + b * outputs);
+        std::unique_ptr<LargeState<T>> lambda = borrow(l);
+        double* dw = of_samples.data() + size_t(b - first) * (W + I);
+        simulator.backward(weights, inputs + b * I, upstream + b * outputs, psi, *lambda, dw, dw + W);
+        give_back(l, std::move(lambda));
+      });
+      for (int64_t b = first; b < last; ++b) {
+        const double* dw = of_samples.data() + size_t(b - first) * (W + I);
+        for (size_t i = 0; i < W; ++i) sums[i] += dw[i];
+        if (dinputs) std::copy_n(dw + W, I, dinputs + b * I);
+      }
+    }
+    if (dweights) std::copy(sums.begin(), sums.end(), dweights);
   }
 
   // Batches are cut into chunks of tiles, each worth waking a thread for. The cut knows the circuit and the batch
@@ -248,8 +290,8 @@ struct Simulator<T>::Impl {
 };
 
 template <class T>
-Simulator<T>::Simulator(const Circuit& circuit, const std::vector<PauliSum>& observables)
-    : impl_(std::make_unique<Impl>(circuit, observables)) {}
+Simulator<T>::Simulator(const Circuit& circuit, const std::vector<PauliSum>& observables, Storage storage)
+    : impl_(std::make_unique<Impl>(circuit, observables, storage)) {}
 template <class T>
 Simulator<T>::~Simulator() = default;
 template <class T>
@@ -277,7 +319,7 @@ int Simulator<T>::outputs() const {
 template <class T>
 void Simulator<T>::expectations(int64_t batch, const T* weights, const T* inputs, T* values) const {
   if (impl_->is_large())
-    return impl_->run_large(true, batch, weights, inputs, [&](const auto& simulator, const auto& state, int64_t b) {
+    return impl_->run_large(true, 0, batch, weights, inputs, [&](const auto& simulator, const auto& state, int64_t b) {
       simulator.expectations(state, values + b * outputs());
     });
   Borrowed<Values<T>> coefficients(impl_->measured().values);
@@ -294,7 +336,7 @@ template <class T>
 void Simulator<T>::vjp(int64_t batch, const T* weights, const T* inputs, const T* upstream, T* dweights, T* dinputs,
                        T* values) const {
   Impl& impl = *impl_;
-  Impl::check_memory("a gradient", wires(), std::ldexp(6.0 * double(impl.kernel.lanes) * sizeof(T), wires()));
+  if (impl.is_large()) return impl.large_vjp(batch, weights, inputs, upstream, dweights, dinputs, values);
   Compiled<T>& compiled = impl.measured();
   const size_t W = size_t(this->weights()), slots = 3 * size_t(compiled.tables.overlap_slots), L = impl.kernel.lanes;
   const int64_t chunks = impl.cut(compiled, batch).chunks;
@@ -324,14 +366,15 @@ void Simulator<T>::vjp(int64_t batch, const T* weights, const T* inputs, const T
   std::fill_n(sums, W + slots, 0.0);
   for (int64_t chunk = 1; chunk <= chunks; ++chunk)
     for (size_t i = 0; i < W + slots; ++i) sums[i] += sums[size_t(chunk) * (W + slots) + i];
-  coefficients->add_gradients(compiled.program, compiled.tables, sums + W, sums, impl.kernel.math);
+  coefficients->add_gradients(compiled.program, compiled.tables, sums + W,
+                              AngleGradient<T>{weights, nullptr, sums, nullptr}, impl.kernel.math);
   std::copy_n(sums, W, dweights);
 }
 
 template <class T>
 void Simulator<T>::states(int64_t batch, const T* weights, const T* inputs, std::complex<T>* states) const {
   if (impl_->is_large())
-    return impl_->run_large(false, batch, weights, inputs, [&](const auto& simulator, const auto& state, int64_t b) {
+    return impl_->run_large(false, 0, batch, weights, inputs, [&](const auto& simulator, const auto& state, int64_t b) {
       simulator.amplitudes(weights, inputs + b * this->inputs(), state, states + (size_t(b) << wires()));
     });
   Compiled<T>& compiled = impl_->plain();
@@ -375,7 +418,7 @@ int64_t Simulator<T>::state_traffic() const {
 template <class T>
 void Simulator<T>::probabilities(int64_t batch, const T* weights, const T* inputs, T* probabilities) const {
   if (impl_->is_large())
-    return impl_->run_large(false, batch, weights, inputs, [&](const auto& simulator, const auto& state, int64_t b) {
+    return impl_->run_large(false, 0, batch, weights, inputs, [&](const auto& simulator, const auto& state, int64_t b) {
       simulator.probabilities(state, probabilities + (size_t(b) << wires()));
     });
   std::vector<std::complex<T>> amplitudes(size_t(batch) << wires());
@@ -388,7 +431,7 @@ void Simulator<T>::samples(int64_t batch, const T* weights, const T* inputs, int
                            uint64_t* samples) const {
   require(shots >= 0, "the number of shots is {}, expected 0 or more", shots);
   if (impl_->is_large())
-    return impl_->run_large(false, batch, weights, inputs, [&](const auto& simulator, const auto& state, int64_t b) {
+    return impl_->run_large(false, 0, batch, weights, inputs, [&](const auto& simulator, const auto& state, int64_t b) {
       simulator.samples(state, shots, random.split(uint64_t(b)), samples + b * shots);
     });
   const size_t size = size_t{1} << wires();

@@ -10,6 +10,14 @@
 
 namespace quanta {
 
+/// How the amplitudes of a state are kept in memory between the passes over it; arithmetic is in Real.
+enum class Storage {
+  Full,  // as Real
+  Half,  // 16 bits a real number, with an exponent for every 16 amplitudes or so: one qubit more in the same memory.
+         // Simulator<float> of 14 qubits and more, without gradients, amplitude encoding and dense unitaries (a
+         // Unitary on several qubits, gates with more than two controls)
+};
+
 /// Runs a circuit on batches of samples with an exact state vector. The circuit is compiled once; every call may bring
 /// new weights and inputs. Real is float or double.
 ///
@@ -20,8 +28,9 @@ template <class Real>
 class Simulator {
  public:
   /// The outputs are the expectation values of the observables. Throws Error if an observable names a wire the circuit
-  /// lacks, or if the state does not fit into memory.
-  explicit Simulator(const Circuit& circuit, const std::vector<PauliSum>& observables = {});
+  /// lacks, if the state does not fit into memory, or if the storage cannot be had.
+  explicit Simulator(const Circuit& circuit, const std::vector<PauliSum>& observables = {},
+                     Storage storage = Storage::Full);
   ~Simulator();
   Simulator(Simulator&&) noexcept;
   Simulator& operator=(Simulator&&) noexcept;
@@ -37,7 +46,8 @@ class Simulator {
   /// The vector-Jacobian product by one adjoint sweep (arXiv 2009.02823), for any number of outputs:
   ///   dweights[i] = sum_b sum_k upstream[b, k] d values[b, k] / d weights[i]      (overwritten)
   ///   dinputs[b, j] = sum_k upstream[b, k] d values[b, k] / d inputs[b, j]         (overwritten)
-  /// Null pointers for what is not wanted. `values`, if given, receives the expectation values.
+  /// Null pointers for what is not wanted. Throws Error with Storage::Half. `values`, if given, receives the
+  /// expectation values.
   void vjp(int64_t batch, const Real* weights, const Real* inputs, const Real* upstream, Real* dweights, Real* dinputs,
            Real* values = nullptr) const;
 

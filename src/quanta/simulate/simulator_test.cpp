@@ -515,35 +515,150 @@ TEST(Gradient, OfAmplitudes) {
   }
 }
 
+/// Every kind of operation on many qubits, judged by central differences of the definition.
+template <class Real>
+void check_large_gradient(int n, int gates, bool encode) {
+  Random random(8 + n);
+  Circuit circuit(n);
+  if (encode) circuit.amplitude_encoding();
+  for (int q = 0; q < n; ++q) circuit.rot(q, weight(), input(q % 3), weight());
+  circuit.cnot_ring();
+  for (int q = 0; q < n; ++q) circuit.rzz(q, (q + 3) % n, weight() * input(1));
+  for (int k = 0; k < gates; ++k) naive::add_random_operation(circuit, random);
+  hardware_efficient(circuit, 1);
+  const std::vector<PauliSum> observables{sum_of('Z', n), random_observable(n, 2, random)};
+  const Simulator<Real> simulator(circuit, observables);
+  const auto weights = random_values(circuit.weights(), random), inputs = random_values(circuit.inputs(), random);
+  const std::vector<double> upstream{0.7, -1.3};
+  const auto g = gradient(simulator, 1, weights, inputs, upstream);
+  const double h = 1e-4, tolerance = sizeof(Real) == 8 ? 1e-6 : 2e-4;
+  const auto loss = [&](const std::vector<double>& w, const std::vector<double>& x) {
+    const State state = reference_state(circuit, w.data(), x.data());
+    return upstream[0] * reference_expectation(observables[0], state) +
+           upstream[1] * reference_expectation(observables[1], state);
+  };
+  for (int trial = 0; trial < 6; ++trial) {
+    auto up = weights, down = weights;
+    const size_t i = random.below(weights.size());
+    up[i] += h;
+    down[i] -= h;
+    EXPECT_NEAR(g.dweights[i], (loss(up, inputs) - loss(down, inputs)) / (2 * h), tolerance)
+        << n << " wires, weight " << i;
+    auto right = inputs, left = inputs;
+    const size_t j = random.below(encode && trial % 2 ? inputs.size() : 3);
+    right[j] += h;
+    left[j] -= h;
+    EXPECT_NEAR(g.dinputs[j], (loss(weights, right) - loss(weights, left)) / (2 * h), tolerance)
+        << n << " wires, input " << j;
+  }
+}
+
 TEST(Gradient, OfLargeCircuits) {
-  // The values of large circuits are judged above, so judge their gradient by those.
-  for (const int n : {12, 13, 14}) {
-    Random random(8 + n);
+  check_large_gradient<double>(13, 12, false);
+  check_large_gradient<double>(14, 40, false);
+  check_large_gradient<double>(14, 12, true);
+  check_large_gradient<float>(14, 12, false);
+}
+
+TEST(Simulator, FourierTransformOfABasisState) {
+  for (const int n : {14, 17}) {
+    const uint64_t number = 0x15a37 & ((uint64_t{1} << n) - 1), size = uint64_t{1} << n;
     Circuit circuit(n);
-    angle_encoding(circuit);
-    for (int k = 0; k < 12; ++k) naive::add_random_operation(circuit, random);
-    hardware_efficient(circuit, 1);
-    const std::vector<PauliSum> observables{sum_of('Z', n), random_observable(n, 2, random)};
-    const Simulator<double> simulator(circuit, observables);
-    const auto weights = random_values(circuit.weights(), random), inputs = random_values(circuit.inputs(), random);
-    const std::vector<double> upstream{0.7, -1.3};
-    const auto g = gradient(simulator, 1, weights, inputs, upstream);
-    const double h = 1e-5;
-    const auto loss = [&](const std::vector<double>& w, const std::vector<double>& x) {
-      const auto values = expectations(simulator, 1, w, x);
-      return upstream[0] * values[0] + upstream[1] * values[1];
-    };
-    for (int trial = 0; trial < 8; ++trial) {
-      auto up = weights, down = weights;
-      const size_t i = random.below(weights.size());
-      up[i] += h;
-      down[i] -= h;
-      EXPECT_NEAR(g.dweights[i], (loss(up, inputs) - loss(down, inputs)) / (up[i] - down[i]), 1e-7) << n;
-      auto right = inputs, left = inputs;
-      const size_t j = random.below(inputs.size());
-      right[j] += h;
-      left[j] -= h;
-      EXPECT_NEAR(g.dinputs[j], (loss(weights, right) - loss(weights, left)) / (right[j] - left[j]), 1e-7) << n;
+    for (int q = 0; q < n; ++q)
+      if (number >> q & 1) circuit.x(q);
+    for (int q = n; q-- > 0;) {
+      circuit.h(q);
+      for (int c = 0; c < q; ++c) circuit.cp(c, q, std::numbers::pi / double(1 << (q - c)));
+    }
+    for (int q = 0; q < n / 2; ++q) circuit.swap(q, n - 1 - q);
+    const auto amplitudes = states(Simulator<float>(circuit), 1, {}, {});
+    double worst = 0;
+    for (uint64_t k = 0; k < size; ++k) {
+      const double angle = 2 * std::numbers::pi * double(number * k % size) / double(size);
+      worst = std::max(
+          worst, std::abs(std::complex<double>(amplitudes[k]) * std::sqrt(double(size)) - std::polar(1.0, angle)));
+    }
+    EXPECT_LT(worst, 2e-5) << n;
+  }
+}
+
+TEST(Storage, HalfAgreesWithFullPrecision) {
+  for (const int n : {14, 17}) {
+    Random random(n);
+    Circuit circuit(n);
+    angle_encoding(circuit, 'Y');
+    hardware_efficient(circuit, 6);
+    for (int q = 0; q + 2 < n; ++q) circuit.ccx(q, q + 1, q + 2).crz(q + 2, q, weight());
+    const std::vector<PauliSum> observables{sum_of('Z', n), random_observable(n, 3, random), X(3) * Y(7)};
+    const auto weights = random_values(circuit.weights(), random), inputs = random_values(2 * n, random);
+    const Simulator<float> half(circuit, observables, Storage::Half);
+    const Simulator<double> full(circuit, observables);
+    const auto a = states(half, 2, weights, inputs);
+    const auto b = states(full, 2, weights, inputs);
+    for (int64_t sample = 0; sample < 2; ++sample) {
+      std::complex<double> overlap = 0;
+      double norm = 0;
+      for (size_t i = sample << n; i < size_t(sample + 1) << n; ++i) {
+        overlap += std::conj(std::complex<double>(a[i])) * b[i];
+        norm += std::norm(std::complex<double>(a[i]));
+      }
+      EXPECT_GT(std::norm(overlap) / norm, 1 - 1e-6);
+      EXPECT_NEAR(norm, 1, 1e-4);
+    }
+    const auto x = expectations(half, 2, weights, inputs);
+    const auto y = expectations(full, 2, weights, inputs);
+    for (size_t i = 0; i < x.size(); ++i) EXPECT_NEAR(x[i], y[i], 2e-3);
+    const auto w = cast<float>(weights), in = cast<float>(inputs);
+    std::vector<float> probabilities(size_t{2} << n);
+    half.probabilities(2, w.data(), in.data(), probabilities.data());
+    for (size_t i = 0; i < probabilities.size(); i += 97) EXPECT_NEAR(probabilities[i], std::norm(a[i]), 1e-7);
+    std::vector<uint64_t> samples(1000);
+    half.samples(1, w.data(), in.data(), 1000, Random(1), samples.data());
+    for (const uint64_t s : samples) EXPECT_GT(probabilities[s], 0);
+  }
+}
+
+TEST(Storage, HalfRefusesWhatItCannotDo) {
+  EXPECT_THAT([] { Simulator<double>(Circuit(15), {}, Storage::Half); },
+              ThrowsMessage<Error>(HasSubstr("expected single precision")));
+  EXPECT_THAT([] { Simulator<float>(Circuit(10), {}, Storage::Half); },
+              ThrowsMessage<Error>(HasSubstr("14 qubits or more")));
+  EXPECT_THAT(
+      [] {
+        Simulator<float>(Circuit(15).add(GateKind::X, {0}, {}, {1, 2, 3}), {}, Storage::Half);
+      },
+      ThrowsMessage<Error>(HasSubstr("more than two controls")));
+  EXPECT_THAT([] { Simulator<float>(Circuit(15).amplitude_encoding(), {}, Storage::Half); },
+              ThrowsMessage<Error>(HasSubstr("amplitude encoding")));
+  EXPECT_THAT(
+      [] {
+        const float one = 1;
+        Simulator<float>(Circuit(15), {Z(0)}, Storage::Half).vjp(1, nullptr, nullptr, &one, nullptr, nullptr);
+      },
+      ThrowsMessage<Error>(HasSubstr("no gradients")));
+}
+
+TEST(Gradient, OfManyQubitsInClosedForm) {
+  // <Z_q> = cos(x_q) for RY(x_q); a ring of CNOTs multiplies neighbours up. Three rotations a wire, two CNOT rings
+  // apart that cancel, leave products of cosines whatever the number of sweeps.
+  for (const int n : {17, 20}) {
+    Circuit circuit(n);
+    for (int q = 0; q < n; ++q) circuit.ry(q, weight(q));
+    for (int q = 0; q + 1 < n; ++q) circuit.cnot(q, q + 1);
+    for (int q = 0; q < n; ++q) circuit.rz(q, weight(n + q));
+    for (int q = n - 1; q-- > 0;) circuit.cnot(q, q + 1);
+    for (int q = 0; q < n; ++q) circuit.rx(q, weight(2 * n + q));
+    Random random(n);
+    auto weights = random_values(circuit.weights(), random);
+    // Without the phases in between, <Z_q> = cos(w_q) cos(w_2n+q).
+    std::fill(weights.begin() + n, weights.begin() + 2 * n, 0.0);
+    const Simulator<float> simulator(circuit, each('Z', n));
+    std::vector<double> upstream(size_t(n), 1.0);
+    const auto g = gradient(simulator, 1, weights, {}, upstream);
+    for (int q = 0; q < n; ++q) {
+      EXPECT_NEAR(g.values[q], std::cos(weights[q]) * std::cos(weights[2 * n + q]), 1e-5);
+      EXPECT_NEAR(g.dweights[q], -std::sin(weights[q]) * std::cos(weights[2 * n + q]), 1e-5);
+      EXPECT_NEAR(g.dweights[2 * n + q], -std::cos(weights[q]) * std::sin(weights[2 * n + q]), 1e-5);
     }
   }
 }
@@ -923,7 +1038,7 @@ TEST(Edge, Errors) {
       },
       ThrowsMessage<Error>(HasSubstr("wire 3 is out of range")));
   EXPECT_THAT([] { Simulator<double>(Circuit(60)); }, ThrowsMessage<Error>(HasSubstr("60 qubits")));
-  EXPECT_THAT([] { Simulator<float>(Circuit(30), {Z(0)}).vjp(1, nullptr, nullptr, nullptr, nullptr, nullptr); },
+  EXPECT_THAT([] { Simulator<double>(Circuit(30), {Z(0)}).vjp(1, nullptr, nullptr, nullptr, nullptr, nullptr); },
               ThrowsMessage<Error>(HasSubstr("a gradient of 30 qubits takes")));
   const Simulator<float> simulator(Circuit(2), {Z(0)});
   EXPECT_THROW(simulator.expectations(-1, nullptr, nullptr, nullptr), Error);

@@ -135,6 +135,35 @@ HWY_INLINE void turn(C<T>* x, const V<T>* tangent) {
       }
 }
 
+/// Undoes turn(), but for the square of the cosines.
+template <int kCount, class T>
+HWY_INLINE void undo_turn(C<T>* x, const V<T>* tangent) {
+#pragma GCC unroll 3
+  for (int i = 0; i < kCount; ++i)
+#pragma GCC unroll 8
+    for (int j = 0; j < 1 << kCount; ++j)
+      if (!(j >> i & 1)) {
+        const int k = j | 1 << i;
+        const C<T> a = x[j], b = x[k];
+        x[j] = {hn::MulAdd(tangent[i], b.re, a.re), hn::MulAdd(tangent[i], b.im, a.im)};
+        x[k] = {hn::NegMulAdd(tangent[i], a.re, b.re), hn::NegMulAdd(tangent[i], a.im, b.im)};
+      }
+}
+
+/// Adds a pair's parts of Im<y|X|x> and Im<y|Y|x>.
+template <class T>
+HWY_INLINE void add_overlaps(const C<T>& x0, const C<T>& x1, const C<T>& y0, const C<T>& y1, V<T>& sum_x, V<T>& sum_y) {
+  V<T> px = hn::Mul(y0.re, x1.im), py = hn::Mul(y1.re, x0.re);
+  px = hn::NegMulAdd(y0.im, x1.re, px);
+  py = hn::MulAdd(y1.im, x0.im, py);
+  px = hn::MulAdd(y1.re, x0.im, px);
+  py = hn::NegMulAdd(y0.re, x1.re, py);
+  px = hn::NegMulAdd(y1.im, x0.re, px);
+  py = hn::NegMulAdd(y0.im, x1.im, py);
+  sum_x = hn::Add(sum_x, px);
+  sum_y = hn::Add(sum_y, py);
+}
+
 // --- Walsh-Hadamard transform over the rows of [2^n] vectors; in place
 
 template <int kLevels, class T>
