@@ -10,7 +10,7 @@ target_compile_features(quanta_options INTERFACE cxx_std_20)
 target_compile_options(quanta_options INTERFACE -Wall -Wextra -Wno-unknown-pragmas)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
   # GCC 12 warns of its own std::string (PR 105329, PR 105651).
-  target_compile_options(quanta_options INTERFACE -Wno-restrict -Wno-stringop-overflow -Wno-stringop-overread)
+  target_compile_options(quanta_options INTERFACE -Wno-restrict -Wno-stringop-overflow)
 endif()
 if(QUANTA_WERROR)
   target_compile_options(quanta_options INTERFACE -Werror)
