@@ -6,6 +6,7 @@
 #include <complex>
 #include <memory>
 #include <numbers>
+#include <numeric>
 #include <random>
 
 #include "quanta/circuit/noise.h"
@@ -223,7 +224,9 @@ Objective VariationalQuantumClassifier::objective(const Samples& x, const Labels
   {
     const Samples states = pack_states(map_, x, options_.noise);
     const int64_t size = turn && options_.minibatch > 0 ? std::min(options_.minibatch, x.rows) : x.rows;
-    const std::vector<int64_t> order = Random(options_.seed).split("minibatches").permutation(x.rows);
+    std::vector<int64_t> order(size_t(x.rows));
+    std::iota(order.begin(), order.end(), int64_t{0});
+    if (size < x.rows) order = Random(options_.seed).split("minibatches").permutation(x.rows);
     for (int64_t first = 0; first + size <= x.rows; first += size) {
       const std::vector<int64_t> rows(order.begin() + first, order.begin() + first + size);
       batches->push_back({states.take(rows), take(y, rows)});
