@@ -5,6 +5,8 @@ set(QUANTA_CMAKE_DIR ${CMAKE_INSTALL_LIBDIR}/cmake/Quanta)
 
 get_property(QUANTA_PLAIN_MODULES GLOBAL PROPERTY QUANTA_PLAIN_MODULES)
 get_property(QUANTA_TORCH_MODULES GLOBAL PROPERTY QUANTA_TORCH_MODULES)
+get_property(QUANTA_USES GLOBAL PROPERTY QUANTA_USES)  # lines of CMake: the modules below each
+string(REPLACE ";" " " QUANTA_USES "${QUANTA_USES}")
 
 function(_quanta_install export)
   foreach(module ${ARGN})

@@ -12,7 +12,10 @@ function(consume torch)
   set(build ${work}/build-${torch})
   set(without "")
   if(NOT torch)
-    set(without -DCMAKE_DISABLE_FIND_PACKAGE_Torch=ON)
+    # Quanta::simulate needs none of these.
+    foreach(package Torch NLopt LAPACK PNG)
+      list(APPEND without -DCMAKE_DISABLE_FIND_PACKAGE_${package}=ON)
+    endforeach()
   endif()
   run(${CMAKE_COMMAND} -S ${SOURCE}/tests/consumer -B ${build} -G Ninja -DCMAKE_BUILD_TYPE=Debug
       -DCMAKE_PREFIX_PATH=${work}/prefix -DCONSUMER_TORCH=${torch} ${without})

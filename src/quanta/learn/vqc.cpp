@@ -6,10 +6,13 @@
 #include <complex>
 #include <memory>
 #include <numbers>
+#include <numeric>
 #include <random>
 
+#include "quanta/circuit/noise.h"
 #include "quanta/core/parallel.h"
 #include "quanta/core/random.h"
+#include "quanta/simulate/density.h"
 #include "quanta/simulate/simulator.h"
 
 namespace quanta {
@@ -34,17 +37,25 @@ void pack(int64_t size, double off_diagonal, double* out, Element element) {
   }
 }
 
+Circuit with_noise(const Circuit& circuit, double noise) {
+  return NoiseModel().after_gates_of(2, depolarizing(noise, 2)).apply(circuit);
+}
+
 /// Rows as states, packed; imaginary parts left out if there are none.
-Samples pack_states(const Circuit& map, const Samples& x) {
+Samples pack_states(const Circuit& map, const Samples& x, double noise) {
   const int64_t size = int64_t{1} << map.wires();
-  std::vector<Complex> states(size_t(x.rows * size));
-  Simulator<double>(map).states(x.rows, nullptr, x.values.data(), states.data());
+  std::vector<Complex> states(size_t(x.rows * (noise > 0 ? size * size : size)));
+  if (noise > 0)
+    DensitySimulator<double>(with_noise(map, noise)).matrices(x.rows, nullptr, x.values.data(), states.data());
+  else
+    Simulator<double>(map).states(x.rows, nullptr, x.values.data(), states.data());
   const bool real = std::ranges::all_of(states, [](const Complex& a) { return a.imag() == 0; });
   Samples result(x.rows, real ? size * (size + 1) / 2 : size * size);
   std::vector<double> packed(size_t(size * size));
   for (int64_t i = 0; i < x.rows; ++i) {
-    const Complex* psi = states.data() + i * size;
-    pack(size, 2, packed.data(), [&](int64_t a, int64_t b) { return psi[a] * std::conj(psi[b]); });
+    const Complex* state = states.data() + i * (noise > 0 ? size * size : size);
+    pack(size, 2, packed.data(),
+         [&](int64_t a, int64_t b) { return noise > 0 ? state[a * size + b] : state[a] * std::conj(state[b]); });
     std::copy_n(packed.begin(), result.columns, result.row(i));
   }
   return result;
@@ -53,10 +64,23 @@ Samples pack_states(const Circuit& map, const Samples& x) {
 /// The ansatz and its classes' observables.
 class Observables {
  public:
-  Observables(const Circuit& ansatz, int classes) : size_(int64_t{1} << ansatz.wires()), classes_(classes) {
+  Observables(const Circuit& ansatz, int classes, double noise)
+      : size_(int64_t{1} << ansatz.wires()), classes_(classes) {
     Circuit circuit(ansatz.wires());
-    circuit.amplitude_encoding().append(ansatz);
-    simulator_ = std::make_unique<Simulator<double>>(circuit);
+    circuit.amplitude_encoding();
+    if (noise > 0) {
+      // Heisenberg's picture: projectors run through the inverse gates from last to first. Depolarizing noise is its
+      // own adjoint.
+      const Circuit noisy = with_noise(ansatz, noise);
+      for (auto operation = noisy.operations().rbegin(); operation != noisy.operations().rend(); ++operation) {
+        Circuit step(ansatz.wires());
+        step.add(*operation);
+        circuit.append(operation->kind == GateKind::Channel ? step : step.inverse());
+      }
+      noisy_ = std::make_unique<DensitySimulator<double>>(circuit);
+    } else {
+      simulator_ = std::make_unique<Simulator<double>>(circuit.append(ansatz));
+    }
     basis_.assign(size_t(size_ * size_), 0);
     for (int64_t i = 0; i < size_; ++i) basis_[i * size_ + i] = 1;
     for (int64_t i = 0; i < size_; ++i) label_.push_back(class_of_state(uint64_t(i), ansatz.wires(), classes));
@@ -64,18 +88,26 @@ class Observables {
 
   /// Packed, [classes, size^2].
   Samples at(const std::vector<double>& theta) const {
-    std::vector<Complex> columns(basis_.size());  // columns[a, s] = <s|U|a>
-    simulator_->states(size_, theta.data(), basis_.data(), columns.data());
     Samples result(classes_, size_ * size_);
     std::vector<Complex> matrix(size_t(classes_ * size_ * size_));
-    for (int64_t a = 0; a < size_; ++a)
-      for (int64_t b = a; b < size_; ++b)
-        for (int64_t s = 0; s < size_; ++s) {
-          // Of psi_a conj(psi_b) the coefficient is U_sa conj(U_sb).
-          const Complex u = columns[a * size_ + s], v = columns[b * size_ + s];
-          matrix[(label_[s] * size_ + a) * size_ + b] +=
-              Complex(u.real() * v.real() + u.imag() * v.imag(), u.real() * v.imag() - u.imag() * v.real());
-        }
+    if (noisy_) {
+      std::vector<Complex> projectors(basis_.size() * size_t(size_));
+      noisy_->matrices(size_, theta.data(), basis_.data(), projectors.data());
+      for (int64_t s = 0; s < size_; ++s)
+        for (int64_t i = 0; i < size_ * size_; ++i)
+          matrix[label_[s] * size_ * size_ + i] += projectors[s * size_ * size_ + i];
+    } else {
+      std::vector<Complex> columns(basis_.size());  // columns[a, s] = <s|U|a>
+      simulator_->states(size_, theta.data(), basis_.data(), columns.data());
+      for (int64_t a = 0; a < size_; ++a)
+        for (int64_t b = a; b < size_; ++b)
+          for (int64_t s = 0; s < size_; ++s) {
+            // conj(U_sa) U_sb
+            const Complex u = columns[a * size_ + s], v = columns[b * size_ + s];
+            matrix[(label_[s] * size_ + a) * size_ + b] +=
+                Complex(u.real() * v.real() + u.imag() * v.imag(), u.real() * v.imag() - u.imag() * v.real());
+          }
+    }
     for (int k = 0; k < classes_; ++k)
       pack(size_, 1, result.row(k), [&](int64_t a, int64_t b) { return matrix[(k * size_ + a) * size_ + b]; });
     return result;
@@ -108,7 +140,8 @@ class Observables {
  private:
   int64_t size_;
   int classes_;
-  std::unique_ptr<Simulator<double>> simulator_;
+  std::unique_ptr<Simulator<double>> simulator_;     // of the ansatz, without noise
+  std::unique_ptr<DensitySimulator<double>> noisy_;  // of its adjoint, with noise
   std::vector<double> basis_;
   std::vector<int> label_;
 };
@@ -157,6 +190,9 @@ VariationalQuantumClassifier::VariationalQuantumClassifier(Circuit map, Circuit 
   require(map_.weights() == 0 && map_.inputs() > 0, "VQC: the feature map must have inputs and no weights");
   require(ansatz_.inputs() == 0 && ansatz_.weights() > 0, "VQC: the ansatz must have weights and no inputs");
   require(options_.shots >= 0, "VQC: expected 0 or more shots, got {}", options_.shots);
+  require(options_.noise >= 0 && options_.noise <= 1, "VQC: the noise is {}, expected a probability", options_.noise);
+  require(options_.minibatch >= 0, "VQC: the minibatch is {}, expected a number of rows, or 0 for all",
+          options_.minibatch);
   require(options_.start.empty() || int(options_.start.size()) == parameters(),
           "VQC: expected {} angles to start from, got {}", parameters(), options_.start.size());
 }
@@ -170,29 +206,56 @@ Samples VariationalQuantumClassifier::probabilities(const Samples& x, const std:
                                                     int classes) const {
   require(x.columns == map_.inputs(), "VQC: the feature map takes {} features, got {}", map_.inputs(), x.columns);
   require(int(theta.size()) == parameters(), "VQC: expected {} angles, got {}", parameters(), theta.size());
-  return Observables(ansatz_, classes).probabilities(pack_states(map_, x), theta);
+  return Observables(ansatz_, classes, options_.noise).probabilities(pack_states(map_, x, options_.noise), theta);
 }
 
 Objective VariationalQuantumClassifier::objective(const Samples& x, const Labels& y) const {
+  return objective(x, y, nullptr);
+}
+
+Objective VariationalQuantumClassifier::objective(const Samples& x, const Labels& y,
+                                                  std::shared_ptr<const size_t> turn) const {
   require(x.columns == map_.inputs(), "VQC: the feature map takes {} features, got {}", map_.inputs(), x.columns);
-  const auto states = std::make_shared<Samples>(pack_states(map_, x));
-  const auto observables = std::make_shared<Observables>(ansatz_, count_classes(y));
+  struct Batch {
+    Samples states;
+    Labels y;
+  };
+  const auto batches = std::make_shared<std::vector<Batch>>();
+  {
+    const Samples states = pack_states(map_, x, options_.noise);
+    const int64_t size = turn && options_.minibatch > 0 ? std::min(options_.minibatch, x.rows) : x.rows;
+    std::vector<int64_t> order(size_t(x.rows));
+    std::iota(order.begin(), order.end(), int64_t{0});
+    if (size < x.rows) order = Random(options_.seed).split("minibatches").permutation(x.rows);
+    for (int64_t first = 0; first + size <= x.rows; first += size) {
+      const std::vector<int64_t> rows(order.begin() + first, order.begin() + first + size);
+      batches->push_back({states.take(rows), take(y, rows)});
+    }
+  }
+  const auto batch = [=]() -> const Batch& { return (*batches)[turn ? *turn % batches->size() : 0]; };
+  const auto observables = std::make_shared<Observables>(ansatz_, count_classes(y), options_.noise);
   const auto evaluation = std::make_shared<uint64_t>(0);
   const auto probabilities = [=, shots = options_.shots, seed = options_.seed](const std::vector<double>& theta) {
-    Samples p = observables->probabilities(*states, theta);
+    Samples p = observables->probabilities(batch().states, theta);
     if (shots > 0) draw(p, shots, Random(seed).split("shots").split((*evaluation)++));
     return p;
   };
+  const auto loss = [logistic = options_.logistic](double entropy) {
+    return logistic ? 1 / (1 + std::exp(-entropy)) : entropy;
+  };
   return Objective(
-      Objective::Value([=](std::span<const double> theta) { return cross_entropy(probabilities(list(theta)), y); }),
-      Objective::Gradient([=](std::span<const double> at, std::span<double> gradient) {
+      Objective::Value(
+          [=](std::span<const double> theta) { return loss(cross_entropy(probabilities(list(theta)), batch().y)); }),
+      Objective::Gradient([=, logistic = options_.logistic](std::span<const double> at, std::span<double> gradient) {
         std::vector<double> theta = list(at);
         const Samples p = probabilities(theta);
+        const Labels& y = batch().y;
+        const double value = loss(cross_entropy(p, y)), outer = logistic ? value * (1 - value) : 1;
         // d loss / d p(class of i) = -1 / (n p); the clipped are flat.
         std::vector<double> slope(p.rows);
         for (int64_t i = 0; i < p.rows; ++i) {
           const double right = p(i, y[i]);
-          slope[i] = right > kClip && right < 1 - kClip ? -1 / (double(p.rows) * right) : 0;
+          slope[i] = right > kClip && right < 1 - kClip ? -outer / (double(p.rows) * right) : 0;
         }
         for (size_t j = 0; j < theta.size(); ++j) {
           gradient[j] = 0;
@@ -203,7 +266,7 @@ Objective VariationalQuantumClassifier::objective(const Samples& x, const Labels
           }
           theta[j] = at[j];
         }
-        return cross_entropy(p, y);
+        return value;
       }));
 }
 
@@ -211,7 +274,14 @@ void VariationalQuantumClassifier::learn(const Samples& x, const Labels& y) {
   std::vector<double> start = options_.start;
   for (Random random = Random(options_.seed).split("theta"); int(start.size()) < parameters();)
     start.push_back(random.normal());
-  minimum_ = minimize(objective(x, y), std::move(start), options_.optimizer, options_.callback);
+  // The next minibatch for each iteration.
+  const auto turn = std::make_shared<size_t>(0);
+  const auto step = [&](const OptimizerStep& step) {
+    ++*turn;
+    return !options_.callback || options_.callback(step);
+  };
+  minimum_ = minimize(objective(x, y, turn), std::move(start), options_.optimizer, step);
+  if (options_.minibatch > 0) minimum_->value = objective(x, y).value(minimum_->x);
 }
 
 Samples VariationalQuantumClassifier::score(const Samples& x) const {

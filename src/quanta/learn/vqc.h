@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -19,6 +20,9 @@ struct VqcOptions {
   Optimizer optimizer = Cobyla{};
   std::vector<double> start{};  ///< of the angles; empty: standard normal numbers
   int64_t shots = 0;            ///< of each circuit run; 0: exact probabilities
+  double noise = 0;             ///< depolarizing probability behind each gate on two qubits, as depolarizing()
+  int64_t minibatch = 0;        ///< rows that an iteration of the optimizer sees, in turn; 0: all
+  bool logistic = false;        ///< minimizes 1 / (1 + exp(-cross-entropy)) instead of the cross-entropy
   uint64_t seed = 0;
   OptimizerCallback callback{};
 };
@@ -27,8 +31,8 @@ struct VqcOptions {
 /// with trainable angles follows, and class k's score is the probability to measure one of its states. Trained on the
 /// mean cross-entropy, probabilities clipped to [1e-12, 1 - 1e-12].
 ///
-/// Rows are written into states once; for given angles each class is an observable U^T P_k U, with which all rows'
-/// probabilities are one matrix-vector product. At most 8 qubits.
+/// Rows are written into states (with noise, density matrices) once; for given angles each class is an observable U^T
+/// P_k U, with which all rows' probabilities are one matrix-vector product. At most 8 qubits.
 class VariationalQuantumClassifier : public Classifier {
  public:
   /// `map` has an input for each feature and no weights, `ansatz` weights and no inputs, on the same qubits. Throws
@@ -36,16 +40,18 @@ class VariationalQuantumClassifier : public Classifier {
   VariationalQuantumClassifier(Circuit map, Circuit ansatz, VqcOptions options = {});
 
   int parameters() const { return ansatz_.weights(); }
-  /// Of fit(): the angles, and how they were found.
+  /// Of fit(): the angles, and how they were found. With minibatches the value is of all rows, the trace is not.
   const Minimum& minimum() const;
 
-  /// Exact probabilities of the classes [n, classes] for these angles.
+  /// Exact probabilities of the classes [n, classes] for these angles, under the noise.
   Samples probabilities(const Samples& x, const std::vector<double>& theta, int classes) const;
-  /// What fit() minimizes, on these samples; `gradient` is the chain rule's: the shift rule on probabilities. With
-  /// shots, every evaluation draws anew.
+  /// What fit() minimizes, on all of these samples; `gradient` is the chain rule's: the shift rule on probabilities.
+  /// With shots, every evaluation draws anew.
   Objective objective(const Samples& x, const Labels& y) const;
 
  private:
+  /// Of the minibatch whose turn it is.
+  Objective objective(const Samples& x, const Labels& y, std::shared_ptr<const size_t> turn) const;
   void learn(const Samples& x, const Labels& y) override;
   Samples score(const Samples& x) const override;
 

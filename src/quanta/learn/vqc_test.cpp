@@ -9,8 +9,10 @@
 
 #include "quanta/circuit/ansaetze.h"
 #include "quanta/circuit/encodings.h"
+#include "quanta/circuit/noise.h"
 #include "quanta/learn/metrics.h"
 #include "quanta/learn/oracle_data.h"
+#include "quanta/simulate/density.h"
 #include "quanta/simulate/simulator.h"
 
 namespace quanta {
@@ -165,6 +167,94 @@ TEST(Vqc, OneQubitObjectiveShift) {
   EXPECT_NEAR((value(theta + std::numbers::pi / 2) - value(theta - std::numbers::pi / 2)) / 2, -13.81551, 1e-4);
 }
 
+/// Against the density matrices of the whole noisy circuit.
+TEST(Vqc, NoiseIsTheSimulatorsAndItsGradientHolds) {
+  Circuit map(3), ansatz(3);
+  zz_feature_map(map);
+  efficient_su2(ansatz, 2);
+  const OracleData data(2, 12, 0, 3);
+  std::vector<double> theta;
+  for (int j = 0; j < ansatz.weights(); ++j) theta.push_back(std::sin(1.3 * j));
+  const double noise = 0.07;
+  const VariationalQuantumClassifier model(map, ansatz, {.noise = noise});
+  Circuit whole(3);
+  whole.append(map).append(ansatz);
+  std::vector<double> states(12 * 8);
+  DensitySimulator<double>(NoiseModel().after_gates_of(2, depolarizing(noise, 2)).apply(whole))
+      .probabilities(12, theta.data(), data.x.values.data(), states.data());
+  const Samples p = model.probabilities(data.x, theta, 2);
+  double change = 0;
+  const Samples clean = VariationalQuantumClassifier(map, ansatz).probabilities(data.x, theta, 2);
+  for (int i = 0; i < 12; ++i) {
+    EXPECT_NEAR(p(i, 1), states[8 * i + 3] + states[8 * i + 5] + states[8 * i + 6] + states[8 * i + 7], 1e-12);
+    change = std::max(change, std::abs(p(i, 1) - clean(i, 1)));
+  }
+  EXPECT_GT(change, 0.01);
+
+  for (const bool logistic : {false, true}) {
+    const Objective objective =
+        VariationalQuantumClassifier(map, ansatz, {.noise = noise, .logistic = logistic}).objective(data.x, data.y);
+    std::vector<double> gradient(theta.size());
+    const double value = objective.gradient(theta, gradient);
+    EXPECT_EQ(value, objective.value(theta));
+    EXPECT_EQ(value < 1, true);
+    for (size_t j = 0; j < theta.size(); ++j) {
+      std::vector<double> up(theta), down(theta);
+      up[j] += 1e-5, down[j] -= 1e-5;
+      EXPECT_NEAR(gradient[j], (objective.value(up) - objective.value(down)) / 2e-5, 1e-8);
+    }
+  }
+}
+
+TEST(Vqc, LogisticFunctionOfTheLoss) {
+  const OracleData data(2, 20, 0, 5);
+  const std::vector<double> theta(40, 0.4);
+  const double entropy = VariationalQuantumClassifier(angle_map(), su2()).objective(data.x, data.y).value(theta);
+  EXPECT_NEAR(
+      VariationalQuantumClassifier(angle_map(), su2(), {.logistic = true}).objective(data.x, data.y).value(theta),
+      1 / (1 + std::exp(-entropy)), 1e-12);
+}
+
+TEST(Vqc, MinibatchesTakeTurns) {
+  OracleData data(2, 60, 0, 3);
+  for (int64_t i = 0; i < 60; ++i)
+    for (int64_t j = 0; j < 3; ++j) data.x(i, j) = (data.y[i] ? 0.7 : 0.2) + 0.1 * std::sin(double(i * 3 + j));
+  Circuit ansatz(3);
+  real_amplitudes(ansatz, 1);
+  std::vector<double> seen;
+  const auto note = [&](const OptimizerStep& step) {
+    seen.push_back(step.value);
+    return true;
+  };
+  // A step too small to matter shows each batch's loss at the start: three batches of 20 in turn, whose mean is that of
+  // all rows.
+  VqcOptions options{.optimizer = GradientDescent{.iterations = 6, .step = 1e-12},
+                     .start = std::vector<double>(6, 0.3),
+                     .minibatch = 20,
+                     .callback = note};
+  VariationalQuantumClassifier model(angle_map(3), ansatz, options);
+  model.fit(data.x, data.y);
+  ASSERT_EQ(seen.size(), 6u);
+  for (int k = 0; k < 3; ++k) EXPECT_NEAR(seen[k], seen[k + 3], 1e-9);
+  EXPECT_GT(std::abs(seen[0] - seen[1]), 1e-6);
+  EXPECT_NEAR(model.minimum().value, (seen[0] + seen[1] + seen[2]) / 3, 1e-9);
+
+  options.optimizer = Adam{.iterations = 150};
+  VariationalQuantumClassifier trained(angle_map(3), ansatz, options);
+  trained.fit(data.x, data.y);
+  EXPECT_GE(accuracy(data.y, trained.predict(data.x)), 0.95);
+}
+
+/// Amplitudes as features: the map has 2^n inputs.
+TEST(Vqc, TakesAmplitudeEncoding) {
+  Circuit map(2), ansatz(2);
+  map.amplitude_encoding();
+  ansatz.x(0);
+  ansatz.ry(0, weight());
+  const Samples x(1, 4, std::vector<double>{3, 0, 0, 4});  // 0.36 |00>, 0.64 |11>; X on qubit 0: both odd
+  EXPECT_NEAR(VariationalQuantumClassifier(map, ansatz).probabilities(x, {0}, 2)(0, 1), 1, 1e-12);
+}
+
 TEST(Vqc, LearnsWithShotsToo) {
   OracleData data(2, 60, 0, 3);
   for (int64_t i = 0; i < 60; ++i)
@@ -182,6 +272,14 @@ TEST(Vqc, LearnsWithShotsToo) {
 TEST(Vqc, BadInput) {
   EXPECT_THAT([] { VariationalQuantumClassifier(angle_map(4), su2()); }, ThrowsMessage<Error>(HasSubstr("the same")));
   EXPECT_THAT([] { VariationalQuantumClassifier(su2(), su2()); }, ThrowsMessage<Error>(HasSubstr("no weights")));
+  EXPECT_THAT([] { VariationalQuantumClassifier(angle_map(), su2(), {.noise = 1.5}); },
+              ThrowsMessage<Error>(HasSubstr("the noise is 1.5")));
+  EXPECT_THAT([] { VariationalQuantumClassifier(angle_map(), su2(), {.minibatch = -1}); },
+              ThrowsMessage<Error>(HasSubstr("the minibatch is -1")));
+  EXPECT_THAT([] { VariationalQuantumClassifier(angle_map(), su2(), {.shots = -1}); },
+              ThrowsMessage<Error>(HasSubstr("0 or more shots")));
+  EXPECT_THAT([] { VariationalQuantumClassifier(angle_map(), su2(), {.start = {1}}); },
+              ThrowsMessage<Error>(HasSubstr("expected 40 angles")));
   VariationalQuantumClassifier model(angle_map(), su2());
   EXPECT_THAT([&] { model.fit(Samples(2, 3), {0, 1}); }, ThrowsMessage<Error>(HasSubstr("takes 5 features")));
 }

@@ -56,6 +56,18 @@ TEST(GroundEnergy, OfMolecules) {
   EXPECT_NEAR(ground_energy(lithium_hydride()), -7.881146468515, 1e-10);
 }
 
+// The sum of Qiskit's VQE tutorials (0.735 Angstrom, parity map, two qubits tapered; no repulsion of the nuclei) is
+// ours after X on qubit 1, and 1 / distance in Bohr.
+TEST(Hamiltonians, HydrogenIsThePublishedSum) {
+  const double repulsion = 0.52917721067 / 0.735;
+  const PauliSum published = (repulsion - 1.052373245772859) * PauliSum(1.0) + 0.39793742484318045 * Z(0) -
+                             0.39793742484318045 * Z(1) - 0.01128010425623538 * Z(0) * Z(1) +
+                             0.18093119978423156 * X(0) * X(1);
+  const Matrix theirs = published.matrix(2), ours = hydrogen_reduced().matrix(2);
+  for (int i = 0; i < 4; ++i)
+    for (int j = 0; j < 4; ++j) EXPECT_NEAR(std::abs(theirs(i, j) - ours(i ^ 2, j ^ 2)), 0, 1e-9) << i << " " << j;
+}
+
 TEST(GroundEnergy, RefusesManyQubits) {
   EXPECT_THAT([] { ground_energy(Z(16)); }, ThrowsMessage<Error>(HasSubstr("17 qubits, expected at most 16")));
 }
@@ -124,6 +136,7 @@ TEST(Vqe, FindsHydrogensGroundState) {
   const Vqe<> vqe(ansatz, hydrogen());
   EXPECT_NEAR(vqe.energy(std::vector<double>(size_t(ansatz.weights()))), -1.116998996754, 1e-10);  // Hartree-Fock
   EXPECT_NEAR(vqe.minimize().value, ground_energy(hydrogen()), 1e-6);
+  EXPECT_NEAR(vqe.minimize(NaturalGradient{.step = 0.5}).value, ground_energy(hydrogen()), 1e-6);
   EXPECT_NEAR(vqe.minimize(Rotosolve{.frequencies = 8, .base = 0.25}).value, ground_energy(hydrogen()), 1e-6);
 }
 
@@ -138,6 +151,75 @@ TEST(Vqe, TakesAnyOptimizer) {
   EXPECT_NEAR(vqe.minimize(Cobyla{.max_evaluations = 3000, .rho_end = 1e-7}, start).value, exact, 1e-6);
   EXPECT_NEAR(vqe.minimize(Rotosolve{.sweeps = 200}, start).value, exact, 1e-6);
   EXPECT_NEAR(vqe.minimize(Spsa{.iterations = 2000, .a = 1}, start).value, exact, 1e-3);
+}
+
+TEST(Vqe, FindsLithiumHydridesGroundState) {
+  Circuit ansatz(4);
+  efficient_su2(ansatz, 3);
+  const Vqe<> vqe(ansatz, lithium_hydride());
+  double least = 0;
+  for (uint64_t seed = 0; seed < 5; ++seed)
+    least = std::min(least, vqe.minimize(Lbfgs{}, uniform(size_t(ansatz.weights()), seed, 1)).value);
+  EXPECT_NEAR(least, ground_energy(lithium_hydride()), 1e-6);
+}
+
+// g_ij = -1/2 d^2 / dd_i dd_j |<psi(w)|psi(w + d)>|^2, by central differences.
+TEST(Vqe, NaturalGradientsMetricIsThatOfTheStates) {
+  Circuit ansatz(3);
+  efficient_su2(ansatz, 1);
+  ansatz.ry(0, weight(2));  // a shared weight
+  const size_t n = size_t(ansatz.weights());
+  const std::vector<double> weights = uniform(n, 5, 1);
+  std::vector<double> metric(n * n);
+  Vqe<>(ansatz, heisenberg(3)).objective().metric(weights, metric);
+  const Simulator<double> simulator(ansatz);
+  const auto overlap = [&](const std::vector<double>& moved) {
+    std::vector<Complex> a(8), b(8);
+    simulator.states(1, weights.data(), nullptr, a.data());
+    simulator.states(1, moved.data(), nullptr, b.data());
+    Complex sum = 0;
+    for (size_t k = 0; k < 8; ++k) sum += std::conj(a[k]) * b[k];
+    return std::norm(sum);
+  };
+  const double h = 1e-3;
+  for (size_t i = 0; i < n; ++i)
+    for (size_t j = 0; j < n; ++j) {
+      double expected = 0;
+      for (const double a : {h, -h})
+        for (const double b : {h, -h}) {
+          std::vector<double> moved = weights;
+          moved[i] += a, moved[j] += b;
+          expected -= overlap(moved) / (8 * a * b);
+        }
+      EXPECT_NEAR(metric[i * n + j], expected, 1e-5) << i << " " << j;
+    }
+}
+
+// Two gates with one weight: the energy has twice the frequency.
+TEST(Vqe, RotosolveRefusesSharedWeightsUnlessToldTheirFrequencies) {
+  Circuit ansatz(2);
+  ansatz.ry(0, weight(0)).ry(1, weight(0)).rx(1, weight(1));
+  const Vqe<> vqe(ansatz, Z(0) * Z(1) + 0.3 * X(0) + 0.2 * Y(1));
+  const std::vector<double> start = {0.4, 0.2};
+  EXPECT_THAT([&] { vqe.minimize(Rotosolve{}, start); },
+              ThrowsMessage<Error>(HasSubstr("along parameter 0 the objective is no trigonometric polynomial")));
+  const double found = vqe.minimize(Rotosolve{.sweeps = 100, .frequencies = 2}, start).value;
+  double least = 0;  // by brute force
+  for (int i = 0; i < 400; ++i)
+    for (int j = 0; j < 400; ++j)
+      least = std::min(least, vqe.energy(std::vector<double>{2 * kPi * i / 400, 2 * kPi * j / 400}));
+  EXPECT_LE(found, least + 1e-9);
+  EXPECT_NEAR(found, least, 1e-3);
+}
+
+TEST(Vqe, RefusesWeightsOfAnotherNumber) {
+  Circuit ansatz(1);
+  ansatz.ry(0, weight(0));
+  EXPECT_THAT(
+      [&] {
+        Vqe<>(ansatz, Z(0)).energy(std::vector<double>{1, 2});
+      },
+      ThrowsMessage<Error>(HasSubstr("got 2 weights, the ansatz has 1")));
 }
 
 TEST(Vqe, RefusesInputs) {
@@ -190,6 +272,10 @@ TEST(Qaoa, Interpolates) {
 
 TEST(Qaoa, RefusesCostsThatAreNotDiagonal) {
   EXPECT_THAT([] { qaoa_circuit(X(0) * Z(1), 1); }, ThrowsMessage<Error>(HasSubstr("the term X0 Z1")));
+  EXPECT_THAT([] { qaoa_circuit(Z(0) * Z(1), 0); }, ThrowsMessage<Error>(HasSubstr("p is 0")));
+  EXPECT_THAT([] { qaoa(Z(0) * Z(1), 1, Lbfgs{}, 0); }, ThrowsMessage<Error>(HasSubstr("0 shots")));
+  EXPECT_THAT([] { qaoa(Z(0) * Z(1), 0); }, ThrowsMessage<Error>(HasSubstr("p is 0")));
+  EXPECT_THAT([] { qaoa_interpolate({1}); }, ThrowsMessage<Error>(HasSubstr("pairs of gamma and beta")));
 }
 
 // --- kernels
@@ -214,17 +300,19 @@ TEST(FidelityKernel, OfAngleEncodingIsAProductOfCosines) {
   EXPECT_LT(error, 1e-12);
 }
 
-TEST(FidelityKernel, IsPositiveSemidefinite) {
+TEST(Kernels, ArePositiveSemidefinite) {
   Circuit circuit(4);
   zz_feature_map(circuit);
   const size_t n = 30;
-  std::vector<double> gram = fidelity_kernel(circuit, uniform(4 * n, 3, 1));
-  for (size_t i = 0; i < n; ++i) gram[i * n + i] += 1e-10;
-  // Gauss: all pivots positive.
-  for (size_t k = 0; k < n; ++k) {
-    ASSERT_GT(gram[k * n + k], 0);
-    for (size_t i = k + 1; i < n; ++i)
-      for (size_t j = n; j-- > k;) gram[i * n + j] -= gram[i * n + k] / gram[k * n + k] * gram[k * n + j];
+  const std::vector<double> x = uniform(4 * n, 3, 1);
+  for (std::vector<double> gram : {fidelity_kernel(circuit, x), projected_kernel(circuit, 1, x)}) {
+    for (size_t i = 0; i < n; ++i) gram[i * n + i] += 1e-10;
+    // Gauss: all pivots positive.
+    for (size_t k = 0; k < n; ++k) {
+      ASSERT_GT(gram[k * n + k], 0);
+      for (size_t i = k + 1; i < n; ++i)
+        for (size_t j = n; j-- > k;) gram[i * n + j] -= gram[i * n + k] / gram[k * n + k] * gram[k * n + j];
+    }
   }
 }
 
@@ -235,6 +323,41 @@ TEST(ProjectedKernel, OfOneQubitIsByTheAngle) {
   const std::vector<double> gram = projected_kernel(circuit, 0.8, {0.3, 1.1}, {-0.4});
   EXPECT_NEAR(gram[0], std::exp(-1.6 * std::pow(std::sin(0.35), 2)), 1e-12);
   EXPECT_NEAR(gram[1], std::exp(-1.6 * std::pow(std::sin(0.75), 2)), 1e-12);
+}
+
+// Both kernels of an entangling circuit with weights against density matrices written out.
+TEST(Kernels, AreTheirDefinitions) {
+  Circuit circuit(3);
+  zz_feature_map(circuit);
+  efficient_su2(circuit, 1);
+  const std::vector<double> weights = uniform(size_t(circuit.weights()), 4, 2);
+  const std::vector<double> x = uniform(3 * 12, 5, 1), z = uniform(3 * 4, 6, 1);
+  const auto states = [&](const std::vector<double>& samples) {
+    std::vector<Complex> values(samples.size() / 3 * 8);
+    Simulator<double>(circuit).states(int64_t(samples.size() / 3), weights.data(), samples.data(), values.data());
+    return values;
+  };
+  const auto a = states(x), b = states(z);
+  // <i| rho_q |j>: the other qubits traced out.
+  const auto reduced = [](const Complex* psi, int q, int i, int j) {
+    Complex sum = 0;
+    for (int rest = 0; rest < 8; ++rest)
+      if (!(rest >> q & 1)) sum += psi[rest | i << q] * std::conj(psi[rest | j << q]);
+    return sum;
+  };
+  const std::vector<double> fidelity = fidelity_kernel(circuit, x, z, weights),
+                            projected = projected_kernel(circuit, 0.7, x, z, weights);
+  for (size_t r = 0; r < 12; ++r)
+    for (size_t s = 0; s < 4; ++s) {
+      Complex overlap = 0;
+      for (size_t k = 0; k < 8; ++k) overlap += std::conj(a[8 * r + k]) * b[8 * s + k];
+      EXPECT_NEAR(fidelity[4 * r + s], std::norm(overlap), 1e-12);
+      double distance = 0;
+      for (int q = 0; q < 3; ++q)
+        for (int i = 0; i < 2; ++i)
+          for (int j = 0; j < 2; ++j) distance += std::norm(reduced(&a[8 * r], q, i, j) - reduced(&b[8 * s], q, i, j));
+      EXPECT_NEAR(projected[4 * r + s], std::exp(-0.7 * distance), 1e-12);
+    }
 }
 
 TEST(Kernels, RefuseWrongShapes) {
@@ -250,6 +373,11 @@ TEST(Kernels, RefuseWrongShapes) {
         fidelity_kernel(circuit, {1, 2}, {}, {1});
       },
       ThrowsMessage<Error>("kernel: 1 weights, the circuit has 0"));
+  EXPECT_THAT(
+      [&] {
+        projected_kernel(circuit, 0, {1, 2});
+      },
+      ThrowsMessage<Error>("projected kernel: gamma is 0, expected a positive number"));
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <numeric>
 
 #include "quanta/core/error.h"
+#include "quanta/core/log.h"
 #include "quanta/variational/mitigation.h"
 
 namespace quanta {
@@ -133,6 +134,9 @@ class Exponential : public Extrapolator {
         logs.y.push_back(std::log(std::abs(data.y[i])));
         logs.sigma.push_back(sigma.empty() ? 1 : data.sigma[i] / std::abs(data.y[i]));
       }
+    if (logs.x.size() < data.x.size())
+      log_warn("exponential extrapolation: {} of {} values have another sign than the first, or none, and are left out",
+               data.x.size() - logs.x.size(), data.x.size());
     require(logs.x.size() >= 2, "exponential: the values change their sign: {} of {} have the first one's",
             logs.x.size(), data.x.size());
     line_.fit(logs.x, logs.y, logs.sigma);

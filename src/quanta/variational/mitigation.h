@@ -43,7 +43,8 @@ std::unique_ptr<Extrapolator> exponential_extrapolator(int points = 0);
 
 // --- read-out errors
 
-/// For each qubit the probabilities to read 1 for a 0, and 0 for a 1.
+/// For each qubit the probabilities to read 1 for a 0, and 0 for a 1; the qubits are misread independently. Where they
+/// are not, what is inverted keeps their correlation as an error.
 using Misread = std::vector<std::array<double, 2>>;
 
 /// From readings of circuits that prepare |0...0> and |1...1>.

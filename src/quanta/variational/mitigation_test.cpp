@@ -27,7 +27,6 @@ double noisy_value(const Circuit& circuit, const PauliSum& observable, const std
   return value;
 }
 
-
 // --- folding
 
 TEST(Folding, DoesTheSame) {
@@ -104,6 +103,15 @@ TEST(Extrapolation, FitsByLeastSquares) {
   EXPECT_NEAR(weighted->at(0), line->at(0), 1e-12);
 }
 
+// At factors 1, 3, 5 the value at zero is (15 y1 - 10 y3 + 3 y5) / 8; at 1 .. n it is sum (-1)^(k-1) (n over k) y_k.
+TEST(Extrapolation, RichardsonHasItsClosedForm) {
+  auto curve = richardson_extrapolator();
+  curve->fit({5, 1, 3}, {0.2, 0.9, 0.5});
+  EXPECT_NEAR(curve->at(0), (15 * 0.9 - 10 * 0.5 + 3 * 0.2) / 8, 1e-14);
+  curve->fit({1, 2, 3, 4}, {0.9, 0.5, 0.45, -0.3});
+  EXPECT_NEAR(curve->at(0), 4 * 0.9 - 6 * 0.5 + 4 * 0.45 + 0.3, 1e-14);
+}
+
 TEST(Extrapolation, TakesTheSmallestPoints) {
   auto curve = richardson_extrapolator(2);
   curve->fit({3, 1, 2}, {100, 5, 3});
@@ -163,6 +171,24 @@ TEST(Readout, LeastSquaresAreProbabilitiesAndOptimal) {
     moved[vertex] += 1e-4;
     EXPECT_GE(distance(moved), distance(found) - 1e-13) << vertex;
   }
+}
+
+// Errors that come together are not what `Misread` can say: calibrated on such a device, inversion is wrong by the
+// correlation. Both qubits flip together with probability c.
+TEST(Readout, CorrelatedErrorsLeaveTheirCovariance) {
+  const double c = 0.1, truth = 1;
+  const std::vector<double> readings = {1 - c, 0, 0, c};  // of |00>
+  std::vector<uint64_t> zeros(10, 0), ones(10, 3);
+  zeros[0] = 3, ones[0] = 0;
+  const Misread errors = calibrate_readout(2, zeros, ones);
+  EXPECT_THAT(errors[0], ElementsAre(DoubleNear(c, 1e-15), DoubleNear(c, 1e-15)));
+  const std::vector<double> inverted = invert_readout(readings, errors);
+  // Marginals are right, and <Z0 Z1> is 1 / (1 - 2 c)^2 instead of 1.
+  EXPECT_NEAR(inverted[0] + inverted[1], truth, 1e-12);
+  EXPECT_NEAR(inverted[0] + inverted[3] - inverted[1] - inverted[2], 1 / std::pow(1 - 2 * c, 2), 1e-12);
+  const std::vector<double> nearest = least_squares_readout(readings, errors);
+  EXPECT_GE(std::ranges::min(nearest), 0);
+  EXPECT_NEAR(std::accumulate(nearest.begin(), nearest.end(), 0.0), 1, 1e-12);
 }
 
 TEST(Readout, IsCalibratedFromReadings) {

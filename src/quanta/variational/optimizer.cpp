@@ -2,8 +2,10 @@
 
 #include <numbers>
 #include <numeric>
+#include <utility>
 
 #include "quanta/core/random.h"
+#include "quanta/simulate/metric.h"
 #include "quanta/variational/tracker.h"
 
 namespace quanta {
@@ -45,6 +47,7 @@ Minimum minimize_by(const GradientDescent& method, Tracker& tracker, std::vector
 Minimum minimize_by(const Adam& method, Tracker& tracker, std::vector<double> x) {
   require(method.beta1 >= 0 && method.beta1 < 1 && method.beta2 >= 0 && method.beta2 < 1,
           "Adam: beta1 is {} and beta2 {}, expected numbers in [0, 1)", method.beta1, method.beta2);
+  require(method.epsilon > 0, "Adam: epsilon is {}, expected a positive number", method.epsilon);
   std::vector<double> mean(x.size()), square(x.size());
   return descend(
       "Adam", method, tracker, std::move(x), [&](int k, std::vector<double>& x, const std::vector<double>& gradient) {
@@ -58,29 +61,6 @@ Minimum minimize_by(const Adam& method, Tracker& tracker, std::vector<double> x)
       });
 }
 
-// Solves a x = b for a positive definite matrix [n, n] by Cholesky's method; a is overwritten.
-std::vector<double> solve(std::vector<double> a, std::vector<double> b) {
-  const size_t n = b.size();
-  for (size_t j = 0; j < n; ++j) {
-    for (size_t k = 0; k < j; ++k) a[j * n + j] -= a[j * n + k] * a[j * n + k];
-    require(a[j * n + j] > 0, "natural gradient: the metric is not positive definite; raise the regularization");
-    a[j * n + j] = std::sqrt(a[j * n + j]);
-    for (size_t i = j + 1; i < n; ++i) {
-      for (size_t k = 0; k < j; ++k) a[i * n + j] -= a[i * n + k] * a[j * n + k];
-      a[i * n + j] /= a[j * n + j];
-    }
-  }
-  for (size_t i = 0; i < n; ++i) {
-    for (size_t k = 0; k < i; ++k) b[i] -= a[i * n + k] * b[k];
-    b[i] /= a[i * n + i];
-  }
-  for (size_t i = n; i-- > 0;) {
-    for (size_t k = i + 1; k < n; ++k) b[i] -= a[k * n + i] * b[k];
-    b[i] /= a[i * n + i];
-  }
-  return b;
-}
-
 Minimum minimize_by(const NaturalGradient& method, Tracker& tracker, std::vector<double> x) {
   require(method.regularization >= 0, "natural gradient: regularization is {}, expected at least 0",
           method.regularization);
@@ -89,8 +69,7 @@ Minimum minimize_by(const NaturalGradient& method, Tracker& tracker, std::vector
   return descend("natural gradient", method, tracker, std::move(x),
                  [&](int, std::vector<double>& x, const std::vector<double>& gradient) {
                    tracker.metric(x, metric);
-                   for (size_t j = 0; j < n; ++j) metric[j * n + j] += method.regularization;
-                   const std::vector<double> direction = solve(metric, gradient);
+                   const std::vector<double> direction = natural_gradient(metric, gradient, method.regularization);
                    for (size_t j = 0; j < n; ++j) x[j] -= method.step * direction[j];
                  });
 }
@@ -103,6 +82,11 @@ Minimum minimize_by(const Spsa& method, Tracker& tracker, std::vector<double> x)
   require(method.calibrations >= 0, "SPSA: calibrations is {}, expected at least 0", method.calibrations);
   require(method.a > 0 && method.c > 0 && method.A >= 0, "SPSA: a is {}, c {} and A {}, expected a, c > 0 and A >= 0",
           method.a, method.c, method.A);
+  require(method.alpha >= 0 && method.gamma >= 0, "SPSA: alpha is {} and gamma {}, expected numbers from 0",
+          method.alpha, method.gamma);
+  require(method.first_step > 0 && !std::isnan(method.allowed_increase),
+          "SPSA: first_step is {} and allowed_increase {}, expected a positive number and a number", method.first_step,
+          method.allowed_increase);
   const size_t n = x.size();
   Random random(method.seed);
   std::vector<double> gradient(n), signs(n), plus(n), minus(n);
@@ -232,8 +216,13 @@ Minimum minimize_by(const Rotosolve& method, Tracker& tracker, std::vector<doubl
       x[j] = std::remainder(start + t / method.base, period);
       value = along(t);
     }
-    // The value carried along collects rounding.
-    value = tracker.value(x);
+    // The value carried along collects rounding, and what the curves do not know.
+    const double predicted = std::exchange(value, tracker.value(x));
+    require(
+        !method.check || std::abs(value - predicted) <= 1e-6 * std::max(1.0, std::abs(value)),
+        "Rotosolve: after sweep {} the objective is {:.9g} and not the {:.9g} of its curves: it is no trigonometric "
+        "polynomial of {} frequencies with period {:.6g}; set frequencies and base, or use another optimizer",
+        sweep + 1, value, predicted, method.frequencies, period);
     if (!tracker.step(before, x)) return tracker.best("callback");
     if (before - value < method.tolerance) return tracker.best("tolerance");
   }

@@ -125,7 +125,9 @@ struct Rotosolve {
   int frequencies = 1;
   double base = 1;
   double tolerance = 1e-10;  ///< stops when a sweep gains less
-  bool check = true;  ///< one more evaluation a parameter in the first sweep: throws Error if it is no such polynomial
+  /// Throws Error where it is no such polynomial: one more evaluation a parameter in the first sweep, and the value at
+  /// the end of each. Not for objectives with noise.
+  bool check = true;
 };
 
 /// Analytic quantum gradient descent as in qiskit-aqua: m <- (1 - momentum) g + momentum m, x <- x - eta m, with

@@ -206,6 +206,12 @@ TEST(Rotosolve, RefusesAnotherStructure) {
       ThrowsMessage<Error>(HasSubstr("along parameter 1 the objective is no trigonometric polynomial of 1 ")));
 }
 
+// At the start the second harmonic of x0 has no weight, so the first sweep's curves fit; the second sweep's do not.
+TEST(Rotosolve, RefusesWhatALaterSweepShows) {
+  const auto hidden = [](Point x) { return std::cos(x[1] - 1) + std::sin(x[1]) * std::cos(2 * x[0]); };
+  EXPECT_THAT([&] { minimize(hidden, {0.3, 0}, Rotosolve{}); }, ThrowsMessage<Error>(HasSubstr("after sweep 2")));
+}
+
 TEST(Aqgd, TakesTheStepOfItsDefinition) {
   const Minimum found = minimize([](Point x) { return std::cos(x[0]); }, {1}, Aqgd{.iterations = {1}});
   EXPECT_NEAR(found.x[0], 1 + 0.75 * std::sin(1.0), 1e-12);
@@ -292,6 +298,29 @@ TEST(Minimize, RefusesBadInput) {
           "COBYLA: rho_begin is 1e-05 and rho_end 0.0001, expected 0 < rho_end <= rho_begin");
   message(Spsa{.c = 0}, "SPSA: a is 0.2, c 0");
   message(Rotosolve{.sweeps = 0}, "Rotosolve: sweeps is 0");
+  message(Rotosolve{.frequencies = 0}, "Rotosolve: frequencies is 0");
+  message(Rotosolve{.base = 0}, "Rotosolve: base is 0");
+  message(Spsa{.iterations = 0}, "SPSA: iterations is 0");
+  message(Spsa{.resamplings = 0}, "SPSA: resamplings is 0");
+  message(Spsa{.calibrations = -1}, "SPSA: calibrations is -1");
+  message(Spsa{.a = NAN}, "SPSA: a is nan");
+  message(Spsa{.alpha = -1}, "SPSA: alpha is -1");
+  message(Spsa{.first_step = 0}, "SPSA: first_step is 0");
+  message(Aqgd{.eta = {0}}, "AQGD: eta is 0");
+  message(Aqgd{.averaging = 0}, "AQGD: averaging is 0");
+  message(Aqgd{.iterations = {}}, "AQGD: 0 iterations");
+  message(NelderMead{.tolerance = 0}, "step is 1 and tolerance 0");
+  message(Cobyla{.rho_begin = NAN}, "COBYLA: rho_begin is nan");
+  const auto refuses = [](const Optimizer& optimizer, const char* text) {
+    EXPECT_THAT([&] { minimize(kBowl, {1, 2}, optimizer); }, ThrowsMessage<Error>(HasSubstr(text)));
+  };
+  refuses(Lbfgs{.memory = 0}, "L-BFGS: tolerance is 1e-12 and memory 0");
+  refuses(GradientDescent{.step = NAN}, "gradient descent: step is nan");
+  refuses(GradientDescent{.iterations = 0}, "gradient descent: iterations is 0");
+  refuses(Adam{.beta1 = 1}, "Adam: beta1 is 1");
+  refuses(Adam{.epsilon = 0}, "Adam: epsilon is 0");
+  refuses(NaturalGradient{.regularization = -1}, "natural gradient: regularization is -1");
+  EXPECT_THAT([] { minimize(bowl, {1, INFINITY}, Cobyla{}); }, ThrowsMessage<Error>("COBYLA: the start is not finite"));
   message(Adam{}, "Adam: the objective has no gradient");
   message(NelderMead{.step = -1}, "Nelder-Mead: step is -1");
   EXPECT_THAT(

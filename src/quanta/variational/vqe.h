@@ -4,6 +4,7 @@
 
 #include "quanta/circuit/pauli.h"
 #include "quanta/core/error.h"
+#include "quanta/simulate/metric.h"
 #include "quanta/simulate/simulator.h"
 #include "quanta/variational/optimizer.h"
 
@@ -20,13 +21,15 @@ template <class Engine = Simulator<double>>
 class Vqe {
  public:
   Vqe(const Circuit& ansatz, const PauliSum& hamiltonian)
-      : engine_(std::make_shared<Engine>(ansatz, std::vector<PauliSum>{hamiltonian})) {
+      : engine_(std::make_shared<Engine>(ansatz, std::vector<PauliSum>{hamiltonian})),
+        ansatz_(std::make_shared<Circuit>(ansatz)) {
     require(ansatz.inputs() == 0, "VQE: the ansatz has {} inputs, expected weights alone", ansatz.inputs());
   }
 
   double energy(std::span<const double> weights) const { return objective().value(weights); }
 
-  /// The energy with its gradient; it keeps what it needs alive.
+  /// The energy with its gradient and, if the ansatz is unitary, the Fubini-Study metric of its state; it keeps what it
+  /// needs alive.
   Objective objective() const {
     const auto run = [engine = engine_](std::span<const double> weights) {
       require(int(weights.size()) == engine->weights(), "VQE: got {} weights, the ansatz has {}", weights.size(),
@@ -43,7 +46,14 @@ class Vqe {
       engine->vjp(1, weights.data(), nullptr, &one, gradient.data(), nullptr, &value);
       return value;
     };
-    return Objective(run, derive);
+    Objective::Metric metric;
+    if (ansatz_->is_unitary())  // compiled only if it is asked for
+      metric = [ansatz = ansatz_, tensor = std::shared_ptr<MetricTensor<double>>()](std::span<const double> weights,
+                                                                                    std::span<double> values) mutable {
+        if (!tensor) tensor = std::make_shared<MetricTensor<double>>(*ansatz);
+        (*tensor)(1, weights.data(), nullptr, values.data());
+      };
+    return Objective(run, derive, metric);
   }
 
   /// From all weights 0 unless told.
@@ -55,6 +65,7 @@ class Vqe {
 
  private:
   std::shared_ptr<const Engine> engine_;
+  std::shared_ptr<const Circuit> ansatz_;
 };
 
 }  // namespace quanta

@@ -59,10 +59,25 @@ TEST_F(Recipe14, ReadsAFileOfReviews) {
   EXPECT_EQ(report.data.train + report.data.test, 100);
 }
 
+TEST_F(Recipe14, TriesOtherSettings) {
+  const Report report = run({"data=['stand_in']", "cobyla_long=0",
+                             "variants=['map=raw', 'noise=0.02', 'minibatch=50', 'logistic=true', 'components=4']"});
+  const Table& table = report.sections.back().tables[0];
+  ASSERT_EQ(table.rows.size(), 6u);
+  EXPECT_EQ(table.rows[0][1], "40");
+  EXPECT_EQ(table.rows[1][1], "24");  // five components on three qubits
+  EXPECT_EQ(table.rows[5][1], "32");
+  EXPECT_NE(table.rows[2][4], table.rows[0][4]);
+}
+
 TEST_F(Recipe14, BadSettings) {
-  EXPECT_THAT([&] { run({"map=raw"}); }, ThrowsMessage<UsageError>(HasSubstr("angle or zz")));
+  EXPECT_THAT([&] { run({"map=amplitude"}); }, ThrowsMessage<UsageError>(HasSubstr("angle or raw or zz")));
   EXPECT_THAT([&] { run({"data=['tweets']"}); }, ThrowsMessage<UsageError>(HasSubstr("reviews or stand_in")));
   EXPECT_THAT([&] { run({"maxiter=[5]"}); }, ThrowsMessage<Error>(HasSubstr("two numbers")));
+  EXPECT_THAT([&] { run({"variants=['noise=2.0']"}); }, ThrowsMessage<Error>(HasSubstr("the noise is 2")));
+  EXPECT_THAT([&] { run({"variants=['nose=0.1']"}); }, ThrowsMessage<UsageError>(HasSubstr("noise")));
+  EXPECT_THAT([&] { run({"components=0"}); }, ThrowsMessage<Error>(HasSubstr("components is 0")));
+  EXPECT_THAT([&] { run({"minibatch=-1"}); }, ThrowsMessage<Error>(HasSubstr("the minibatch is -1")));
   EXPECT_THAT([&] { run({"data=['stand_in']", "momentum=1.5"}); }, ThrowsMessage<Error>(HasSubstr("momentum")));
 }
 

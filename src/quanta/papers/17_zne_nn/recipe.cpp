@@ -9,6 +9,7 @@
 #include "quanta/circuit/hamiltonians.h"
 #include "quanta/core/file.h"
 #include "quanta/core/log.h"
+#include "quanta/data/csv.h"
 #include "quanta/papers/17_zne_nn/zne.h"
 #include "quanta/papers/statistics.h"
 #include "quanta/report/plot.h"
@@ -35,6 +36,15 @@ struct Problem {
   PauliSum hamiltonian;
 };
 
+/// All sweeps with shots of all circuits, and how far each method's value at zero noise is off.
+struct Mitigation {
+  std::vector<Sweep> sweeps{};  // circuit by circuit
+  MlpExtrapolator networks;     // a curve for each sweep
+  std::vector<std::string> methods;
+  std::map<std::string, std::vector<double>> errors{};  // by method, of each sweep
+  double spread = 0;                                    // standard deviation within an ensemble, on the mean
+};
+
 class Study {
  public:
   Study(const Config& config, const RunContext& context);
@@ -47,6 +57,10 @@ class Study {
   }
   std::vector<double> optimum(const Problem& problem, uint64_t seed) const;
   std::vector<double> start(const Problem& problem, uint64_t seed) const;
+  /// Of circuit c: no two runs with different seeds share one.
+  uint64_t circuit_seed(size_t c) const { return context_.seed * 1000 + c; }
+  void optimize();
+  Mitigation mitigation() const;
   MlpExtrapolator network(uint64_t seed) const { return {members_, seed, mlp_}; }
   Sweep sweep(const Problem& problem, const std::vector<double>& weights, int64_t shots, const Random& random) const {
     return noise_sweep(problem.ansatz, problem.hamiltonian, weights, levels_, shots, random, noisy_rz_);
@@ -59,14 +73,16 @@ class Study {
     report_.checks.push_back({name, holds, detail});
   }
 
+  void fit_file(const std::string& path);
   void mitigate();
+  void variants();
   void exact_curves();
   void device();
   void noisy_vqe();
   void ising();
   void many_circuits();
 
-  const Config& config_;
+  const Config config_;
   const RunContext& context_;
   int circuits_, members_;
   int64_t shots_;
@@ -95,6 +111,21 @@ Study::Study(const Config& config, const RunContext& context)
   mlp_.hidden = setting<std::vector<int>>("network.hidden");
   mlp_.epochs = setting<int>("network.epochs");
   mlp_.rate = setting<double>("network.rate");
+  for (const int width : mlp_.hidden) require(width >= 1, "network.hidden holds {}, expected widths from 1", width);
+  require(members_ >= 1, "network.members is {}, expected at least 1", members_);
+  require(shots_ >= 0, "shots is {}, expected at least 0", shots_);
+  const double noise = levels_.back();
+  require(noise > 0 && noise <= 1, "max_noise is {}, expected a number above 0, at most 1", noise);
+}
+
+/// What every extrapolator is held against.
+std::vector<std::unique_ptr<Extrapolator>> baselines() {
+  std::vector<std::unique_ptr<Extrapolator>> result;
+  result.push_back(linear_extrapolator());
+  result.push_back(polynomial_extrapolator(2));
+  result.push_back(richardson_extrapolator(4));
+  result.push_back(exponential_extrapolator(6));
+  return result;
 }
 
 std::vector<double> Study::start(const Problem& problem, uint64_t seed) const {
@@ -111,50 +142,59 @@ std::vector<double> Study::optimum(const Problem& problem, uint64_t seed) const 
       .x;
 }
 
+void Study::optimize() {
+  for (int c = 0; c < circuits_; ++c) {
+    optima_.push_back(optimum(product_, circuit_seed(size_t(c))));
+    ideal_.push_back(noisy(product_, optima_.back(), 0));
+  }
+}
+
+Mitigation Study::mitigation() const {
+  const auto curves = baselines();
+  Mitigation result{.networks = network(context_.seed), .methods = {kRaw}};
+  for (const auto& curve : curves) result.methods.push_back(curve->name());
+  result.methods.push_back(kNetwork);
+  const size_t repeats = size_t(setting<int>("repeats"));
+  std::vector<std::vector<double>> values;
+  for (size_t c = 0; c < optima_.size(); ++c)
+    for (size_t r = 0; r < repeats; ++r) {
+      const Random random = Random(circuit_seed(c)).split("shots").split(r);
+      result.sweeps.push_back(sweep(product_, optima_[c], shots_, random));
+      values.push_back(result.sweeps.back().values);
+    }
+  result.networks.fit_curves(levels_, values);
+  for (size_t k = 0; k < values.size(); ++k) {
+    const auto add = [&](const std::string& name, double value) {
+      result.errors[name].push_back(std::abs(value - ideal_[k / repeats]));
+    };
+    add(kRaw, values[k][0]);
+    for (const auto& curve : curves) {
+      curve->fit(levels_, values[k]);
+      add(curve->name(), curve->at(0));
+    }
+    const std::vector<double> members = result.networks.members_at(0, k);
+    add(kNetwork, mean(members));
+    result.spread += standard_deviation(members) / double(values.size());
+  }
+  return result;
+}
+
 /// R1, R3: sweeps with shots, and every extrapolator on them.
 void Study::mitigate() {
-  std::vector<std::unique_ptr<Extrapolator>> baselines;
-  baselines.push_back(linear_extrapolator());
-  baselines.push_back(polynomial_extrapolator(2));
-  baselines.push_back(richardson_extrapolator(4));
-  baselines.push_back(exponential_extrapolator(6));
-  std::vector<std::string> names = {kRaw};
-  for (const auto& baseline : baselines) names.push_back(baseline->name());
-  names.push_back(kNetwork);
-
+  const Mitigation found = mitigation();
+  const auto& [sweeps, networks, names, all, spread] = found;
   const int repeats = setting<int>("repeats");
-  std::vector<Sweep> sweeps;
-  std::vector<std::vector<double>> curves;
-  for (int c = 0; c < circuits_; ++c)
-    for (int r = 0; r < repeats; ++r) {
-      const Random random = Random(context_.seed + uint64_t(c)).split("shots").split(uint64_t(r));
-      sweeps.push_back(sweep(product_, optima_[size_t(c)], shots_, random));
-      curves.push_back(sweeps.back().values);
-      for (size_t i = 0; i < levels_.size(); ++i)
-        csv_ += fmt::format("{},{},{},{}\n", c, levels_[i], sweeps.back().values[i],
-                            shots_ ? sweeps.back().sigmas[i] : 0.0);
-    }
-  MlpExtrapolator networks = network(context_.seed);
-  networks.fit_curves(levels_, curves);
+  for (size_t k = 0; k < sweeps.size(); ++k)
+    for (size_t i = 0; i < levels_.size(); ++i)
+      csv_ += fmt::format("{},{},{},{}\n", k / size_t(repeats), levels_[i], sweeps[k].values[i],
+                          shots_ ? sweeps[k].sigmas[i] : 0.0);
   save_module(*networks.networks, context_.out / "model.safetensors", {{"model", "extrapolating networks"}});
 
   // errors[method][circuit]: mean over the repeats.
   std::map<std::string, std::vector<double>> errors;
-  for (const auto& name : names) errors[name].resize(size_t(circuits_));
-  std::vector<double> spread;
-  for (size_t k = 0; k < sweeps.size(); ++k) {
-    const size_t c = k / size_t(repeats);
-    const auto add = [&](const std::string& name, double value) {
-      errors[name][c] += std::abs(value - ideal_[c]) / repeats;
-    };
-    add(kRaw, sweeps[k].values[0]);
-    for (const auto& baseline : baselines) {
-      baseline->fit(levels_, sweeps[k].values);
-      add(baseline->name(), baseline->at(0));
-    }
-    const std::vector<double> members = networks.members_at(0, k);
-    add(kNetwork, mean(members));
-    spread.push_back(standard_deviation(members));
+  for (const auto& name : names) {
+    errors[name].resize(size_t(circuits_));
+    for (size_t k = 0; k < sweeps.size(); ++k) errors[name][k / size_t(repeats)] += all.at(name)[k] / repeats;
   }
 
   Table table{.caption = fmt::format("Mean |E - E(0)| over {} repeats, {} shots", repeats, shots_),
@@ -166,7 +206,7 @@ void Study::mitigate() {
   }
   for (const auto& name : names)
     report_.results.push_back({.name = fmt::format("Error at zero noise, {}", name), .value = mean(errors[name])});
-  report_.results.push_back({.name = "Standard deviation within an ensemble", .value = mean(spread)});
+  report_.results.push_back({.name = "Standard deviation within an ensemble", .value = spread});
 
   bool raw = true, linear = true;
   std::string details;
@@ -195,15 +235,13 @@ void Study::mitigate() {
     for (const double p : grid) series.y.push_back(value(p));
     plot.series.push_back(series);
   };
-  Series measured{.name = fmt::format("measured, band: 2 standard errors of {} shots", shots_),
-                  .x = levels_,
-                  .y = sweeps[0].values};
+  Series measured{.name = "measured", .x = levels_, .y = sweeps[0].values};
   for (size_t i = 0; i < levels_.size() && shots_; ++i) {
     measured.low.push_back(measured.y[i] - 2 * sweeps[0].sigmas[i]);
     measured.high.push_back(measured.y[i] + 2 * sweeps[0].sigmas[i]);
   }
   plot.series.push_back(measured);
-  Series band{.name = fmt::format("network, band: 2 standard deviations of {} members", members_), .x = grid};
+  Series band{.name = kNetwork, .x = grid};
   for (const double p : grid) {
     const std::vector<double> members = networks.members_at(p);
     band.y.push_back(mean(members));
@@ -211,7 +249,7 @@ void Study::mitigate() {
     band.high.push_back(band.y.back() + 2 * standard_deviation(members));
   }
   plot.series.push_back(band);
-  for (const auto& baseline : baselines) {
+  for (const auto& baseline : baselines()) {
     if (baseline->name().starts_with("Richardson")) continue;  // leaves the picture beyond its points
     baseline->fit(levels_, sweeps[0].values);
     curve(baseline->name(), [&](double p) { return baseline->at(p); });
@@ -223,12 +261,112 @@ void Study::mitigate() {
     bars.bars[0].values.push_back(mean(errors[name]));
     bars.bars[0].errors.push_back(standard_deviation(errors[name]));
   }
-  report_.sections.push_back({.title = "Extrapolation to zero noise",
-                              .text =
-                                  "Under depolarizing noise alone the energy is nearly an exponential of the noise, so "
-                                  "the exponential fit is the one to beat; the network knows nothing of that.",
-                              .tables = {table},
-                              .figures = {line_plot(plot, "First circuit, first sweep."), bar_plot(bars)}});
+  report_.sections.push_back(
+      {.title = "Extrapolation to zero noise",
+       .text = "Under depolarizing noise alone the energy is nearly an exponential of the noise, so "
+               "the exponential fit is the one to beat; the network knows nothing of that.",
+       .tables = {table},
+       .figures = {line_plot(plot, fmt::format("First circuit, first sweep. Bands: two standard errors of {} "
+                                               "shots, two standard deviations of {} networks.",
+                                               shots_, members_)),
+                   bar_plot(bars)}});
+}
+
+/// A table measured elsewhere: columns noise, expectation and, if there is one, shots.
+void Study::fit_file(const std::string& path) {
+  const CsvTable file = read_csv(path);
+  const auto column = [&](const char* name) {
+    const torch::Tensor numbers = file.numbers(name).contiguous();
+    return std::vector<double>(numbers.data_ptr<double>(), numbers.data_ptr<double>() + numbers.numel());
+  };
+  Sweep sweep{column("noise"), column("expectation"), {}};
+  if (file.has("shots")) {
+    const std::vector<double> shots = column("shots");
+    for (size_t i = 0; i < shots.size(); ++i) {
+      require(shots[i] > 0, "{}: row {} has {} shots, expected a positive number", path, i + 1, shots[i]);
+      const double value = sweep.values[i];
+      require(std::abs(value) <= 1, "{}: with shots an expectation is in -1..1, row {} has {}", path, i + 1, value);
+      // Without spread in the sample half an outcome's doubt is left.
+      sweep.sigmas.push_back(std::sqrt(std::max(1 - value * value, 1 / shots[i]) / shots[i]));
+    }
+  }
+  MlpExtrapolator networks = network(context_.seed);
+  networks.fit(sweep.levels, sweep.values);
+  save_module(*networks.networks, context_.out / "model.safetensors", {{"model", "extrapolating networks"}});
+  const std::vector<double> members = networks.members_at(0);
+  Table table{.caption = "Weighted by the shots where they are known, but for Richardson and the network",
+              .columns = {"extrapolation", "value at zero noise"}};
+  const auto add = [&](const std::string& name, double value) {
+    table.rows.push_back({name, fmt::format("{:.4f}", value)});
+    report_.results.push_back({.name = "At zero noise, " + name, .value = value});
+  };
+  double low = 0, high = *std::ranges::max_element(sweep.levels);
+  LinePlot plot{.title = "Measured values and what is extrapolated",
+                .x = {.label = "noise", .min = 0},
+                .y = {.label = "expectation value"},
+                .series = {{.name = "measured", .x = sweep.levels, .y = sweep.values}}};
+  const auto draw = [&](const std::string& name, auto value) {
+    Series series{.name = name, .dashed = name != kNetwork};
+    for (int i = 0; i <= 100; ++i) {
+      series.x.push_back(low + (high - low) * i / 100);
+      series.y.push_back(value(series.x.back()));
+    }
+    plot.series.push_back(series);
+  };
+  for (const auto& curve : baselines()) {
+    try {
+      curve->fit(sweep.levels, sweep.values, sweep.sigmas);
+    } catch (const Error& error) {  // too few points, or changing signs: the others stand
+      log_warn("{} is left out: {}", curve->name(), error.what());
+      continue;
+    }
+    add(curve->name(), curve->at(0));
+    if (!curve->name().starts_with("Richardson")) draw(curve->name(), [&](double p) { return curve->at(p); });
+  }
+  add(kNetwork, mean(members));
+  report_.results.push_back({.name = "Standard deviation within an ensemble", .value = standard_deviation(members)});
+  draw(kNetwork, [&](double p) { return networks.at(p); });
+  check("R3: the noise-free value is not among the training data", *std::ranges::min_element(sweep.levels) > 0,
+        fmt::format("the smallest noise level is {:.3g}", *std::ranges::min_element(sweep.levels)));
+  report_.data = {
+      .name = std::filesystem::path(path).filename().string(), .source = path, .train = int64_t(sweep.levels.size())};
+  report_.artifacts = {"model.safetensors"};
+  report_.summary = "Values measured at several noise strengths, and what they are at zero noise.";
+  report_.sections.push_back({.title = "Extrapolation to zero noise", .tables = {table}, .figures = {line_plot(plot)}});
+}
+
+/// The errors under other settings.
+void Study::variants() {
+  const auto settings = setting<std::vector<std::string>>("variants");
+  if (settings.empty()) return;
+  Table table{.caption = "Error at zero noise over all circuits and repeats: median (quartiles)",
+              .columns = {"setting"}};
+  const auto row = [&](const std::string& name, const Mitigation& found) {
+    table.rows.push_back({name});
+    if (table.columns.size() == 1)
+      table.columns.insert(table.columns.end(), found.methods.begin(), found.methods.end());
+    for (const auto& method : found.methods) {
+      std::vector<double> errors = found.errors.at(method);
+      std::ranges::sort(errors);
+      const auto quantile = [&](double q) {
+        const double at = q * double(errors.size() - 1);
+        const size_t i = size_t(at);
+        return std::lerp(errors[i], errors[std::min(i + 1, errors.size() - 1)], at - double(i));
+      };
+      table.rows.back().push_back(
+          fmt::format("{:.4f} ({:.4f}, {:.4f})", quantile(0.5), quantile(0.25), quantile(0.75)));
+    }
+  };
+  row("as above", mitigation());
+  for (const auto& change : settings) {
+    Config changed = config_;
+    changed.set(change);
+    Study study(changed, context_);
+    study.optimize();
+    row(change, study.mitigation());
+    log_info("{}: network {}", change, table.rows.back().back());
+  }
+  report_.sections.push_back({.title = "Other settings", .tables = {table}});
 }
 
 /// R2.
@@ -249,7 +387,7 @@ void Study::device() {
   const std::vector<double> factors = {1, 3, 5, 7};
   std::vector<std::vector<double>> curves;
   for (size_t c = 0; c < optima_.size(); ++c) {
-    const Random random = Random(context_.seed + c).split("device");
+    const Random random = Random(circuit_seed(c)).split("device");
     curves.emplace_back();
     for (const double factor : factors)
       curves.back().push_back(
@@ -292,37 +430,62 @@ void Study::noisy_vqe() {
   const double p = setting<double>("vqe.spsa_noise");
   const Problem noisy_problem{zne::depolarizing_everywhere(p, noisy_rz_).apply(product_.ansatz), product_.hamiltonian};
   const Vqe<DensitySimulator<double>> vqe(noisy_problem.ansatz, noisy_problem.hamiltonian);
-  Table table{.caption = fmt::format("SPSA under noise, p = {}, every evaluation with {} shots", p, shots_),
-              .columns = {"Circuit", "reached", "noise-free optimum under noise", "network at zero noise"}};
+  const int iterations = setting<int>("vqe.spsa_iterations"), short_run = setting<int>("vqe.spsa_at_each_level");
+  Table table{
+      .caption = fmt::format("SPSA under noise, p = {}, every evaluation with {} shots", p, shots_),
+      .columns = {"Circuit", fmt::format("after {} iterations", short_run), fmt::format("after {}", iterations),
+                  "noise-free optimum under this noise", "network at zero noise", "network, optimized at each level"}};
   bool reached = true, nearer = true;
-  std::vector<std::vector<double>> curves;
-  std::vector<double> energies;
+  std::vector<std::vector<double>> curves;  // of each circuit, then the same optimized at each level
+  std::vector<std::vector<double>> reoptimized;
+  std::vector<double> early, energies;
+  const auto spsa = [](int iterations, uint64_t seed) {
+    return Spsa{.iterations = iterations, .a = 0.2, .c = 0.1, .A = 10, .seed = seed};
+  };
   for (size_t c = 0; c < optima_.size(); ++c) {
-    const uint64_t seed = context_.seed + c;
+    const uint64_t seed = circuit_seed(c);
     Random random = Random(seed).split("spsa");
-    const auto measured = [&](std::span<const double> weights) {
-      const double value = vqe.energy(weights);
-      return shots_ ? value + random.normal() * std::sqrt(std::max(0.0, 1 - value * value) / double(shots_)) : value;
+    const auto measured = [&](const Vqe<DensitySimulator<double>>& vqe) {
+      return [&](std::span<const double> weights) {
+        const double value = vqe.energy(weights);
+        return shots_ ? value + random.normal() * std::sqrt(std::max(0.0, 1 - value * value) / double(shots_)) : value;
+      };
     };
-    const Minimum found =
-        minimize(measured, start(product_, seed),
-                 Spsa{.iterations = setting<int>("vqe.spsa_iterations"), .a = 0.2, .c = 0.1, .A = 10, .seed = seed});
+    const auto note = [&](const OptimizerStep& step) {
+      if (step.iteration == std::min(short_run, iterations)) early.push_back(vqe.energy(step.x));
+      return true;
+    };
+    const Minimum found = minimize(measured(vqe), start(product_, seed), spsa(iterations, seed), note);
     energies.push_back(vqe.energy(found.x));
     curves.push_back(sweep(product_, found.x, shots_, Random(seed).split("after spsa")).values);
+    reoptimized.emplace_back();
+    for (size_t i = 0; i < levels_.size(); ++i) {
+      const Vqe<DensitySimulator<double>> there(
+          zne::depolarizing_everywhere(levels_[i], noisy_rz_).apply(product_.ansatz), product_.hamiltonian);
+      reoptimized.back().push_back(minimize(measured(there), found.x, spsa(short_run, seed + i)).value);
+    }
   }
+  curves.insert(curves.end(), reoptimized.begin(), reoptimized.end());
   MlpExtrapolator networks = network(context_.seed + 3000);
   networks.fit_curves(levels_, curves);
+  std::string reached_detail, nearer_detail;
   for (size_t c = 0; c < optima_.size(); ++c) {
     const double target = vqe.energy(optima_[c]), at_zero = mean(networks.members_at(0, c));
     reached &= energies[c] <= target + 0.05 * std::abs(target);
     nearer &= std::abs(at_zero + 1) < std::abs(energies[c] + 1);
-    table.rows.push_back({std::to_string(c), fmt::format("{:.4f}", energies[c]), fmt::format("{:.4f}", target),
-                          fmt::format("{:.4f}", at_zero)});
+    reached_detail += fmt::format("{}{:.4f} against {:.4f}", c ? "; " : "", energies[c], target);
+    nearer_detail += fmt::format("{}{:.4f} from {:.4f}", c ? "; " : "", at_zero, energies[c]);
+    table.rows.push_back({std::to_string(c), fmt::format("{:.4f}", early[c]), fmt::format("{:.4f}", energies[c]),
+                          fmt::format("{:.4f}", target), fmt::format("{:.4f}", at_zero),
+                          fmt::format("{:.4f}", mean(networks.members_at(0, optima_.size() + c)))});
   }
-  check("R5: SPSA under noise ends at most 5 % above the noise-free optimum on each circuit", reached,
-        fmt::format("{:.4f}", fmt::join(energies, ", ")));
-  check("R5: and the network's value at zero noise is nearer to -1 on each circuit", nearer, "see the table");
-  report_.sections.push_back({.title = "VQE under noise", .tables = {table}});
+  check("R5: SPSA under noise ends at most 5 % above the noise-free optimum on each circuit", reached, reached_detail);
+  check("R5: and the network's value at zero noise is nearer to -1 on each circuit", nearer, nearer_detail);
+  report_.sections.push_back(
+      {.title = "VQE under noise",
+       .text = "The last column optimizes anew at each noise level, from what was reached, and extrapolates the "
+               "energies that were measured there.",
+       .tables = {table}});
 }
 
 /// R6.
@@ -332,9 +495,9 @@ void Study::ising() {
   std::vector<std::vector<double>> curves;
   std::vector<double> ideal, raw, mitigated;
   for (size_t c = 0; c < optima_.size(); ++c) {
-    const std::vector<double> weights = optimum(problem, context_.seed + c);
+    const std::vector<double> weights = optimum(problem, circuit_seed(c));
     ideal.push_back(noisy(problem, weights, 0));
-    curves.push_back(sweep(problem, weights, shots_, Random(context_.seed + c).split("ising")).values);
+    curves.push_back(sweep(problem, weights, shots_, Random(circuit_seed(c)).split("ising")).values);
     raw.push_back(std::abs(curves.back()[0] - ideal.back()));
   }
   MlpExtrapolator networks = network(context_.seed + 4000);
@@ -390,10 +553,11 @@ void Study::many_circuits() {
 }
 
 Report Study::run() {
-  for (int c = 0; c < circuits_; ++c) {
-    optima_.push_back(optimum(product_, context_.seed + uint64_t(c)));
-    ideal_.push_back(noisy(product_, optima_.back(), 0));
+  if (const auto file = setting<std::string>("curve"); !file.empty()) {
+    fit_file(file);
+    return report_;
   }
+  optimize();
   report_.results.push_back(
       {.name = "Noise-free energy reached by VQE, worst", .value = *std::ranges::max_element(ideal_)});
   report_.data = {.name = "noisy circuits", .source = "generated", .train = int64_t(levels_.size()) * circuits_};
@@ -403,6 +567,7 @@ Report Study::run() {
   noisy_vqe();
   ising();
   many_circuits();
+  variants();
   write_file(context_.out / "curves.csv", csv_);
   report_.artifacts = {"model.safetensors", "curves.csv"};
   report_.summary =

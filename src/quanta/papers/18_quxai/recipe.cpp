@@ -106,7 +106,7 @@ class Study {
   }
   CsvTable read(const std::string& name, const std::string& source, uint64_t seed) const;
 
-  void report(const TableStudy& table);
+  void report(const TableStudy& table, bool alone);
   Section local_section(const TableStudy& table) const;
   void check_iris_like(const TableStudy& table);
   void check(const std::string& name, bool holds, const std::string& detail) {
@@ -139,6 +139,8 @@ Study::Study(const Config& config, const RunContext& context)
   if (reference != "train" && reference != "test")
     throw UsageError(fmt::format("unknown reference '{}': expected train or test", reference));
   train_rows_ = reference == "train";
+  const auto separator = config.get<std::string>("separator");
+  require(separator.size() == 1, "separator must be one character, got '{}'", separator);
   options_ = {.map = parse_feature_map(config.get<std::string>("map")),
               .features = features == "amplitude" ? Readout::Amplitude : Readout::Probability,
               .trees = config.get<int>("trees"),
@@ -151,9 +153,7 @@ Study::Study(const Config& config, const RunContext& context)
 
 CsvTable Study::read(const std::string& name, const std::string& source, uint64_t seed) const {
   if (name == "iris_like") return parse_csv(iris_like_csv(seed), "iris_like.csv");
-  const auto separator = config_.get<std::string>("separator");
-  require(separator.size() == 1, "separator must be one character, got '{}'", separator);
-  return read_csv(source, {.separator = separator[0]});
+  return read_csv(source, {.separator = config_.get<std::string>("separator")[0]});
 }
 
 Task Study::prepare(const std::string& name, const CsvTable& table, uint64_t seed) const {
@@ -302,9 +302,9 @@ Section Study::local_section(const TableStudy& table) const {
           .figures = {bar_plot(bars)}};
 }
 
-void Study::report(const TableStudy& table) {
+void Study::report(const TableStudy& table, bool alone) {
   const auto& columns = table.tasks[0].columns;
-  const std::string prefix = config_.get<std::vector<std::string>>("data").size() > 1 ? table.name + ": " : "";
+  const std::string prefix = alone ? "" : table.name + ": ";
 
   Table performance{.caption =
                         "Means over the seeds. The classical equivalent is the same learner on the standardised "
@@ -352,8 +352,7 @@ void Study::report(const TableStudy& table) {
        .figures = {bar_plot(bars), heat_map(map)}});
   report_.sections.push_back(local_section(table));
 
-  HeatMap agreement{.title = "", .x_label = "", .y_label = "", .columns = {}, .rows = kGroundTruths, .values = {}};
-  std::map<std::string, std::vector<double>> correlations;  // by ground truth
+  HeatMap agreement{.title = "", .x_label = "", .y_label = "", .columns = kGroundTruths, .rows = {}, .values = {}};
   Table validation{
       .caption = fmt::format("Means over the seeds; raw figures, none is adjusted. Recall@{} of the columns "
                              "that the model itself uses most: Gini importances, or mean |coefficient|.",
@@ -365,7 +364,7 @@ void Study::report(const TableStudy& table) {
                               {fmt::format("Recall@{}, {}", top_, truth), "Spearman, " + truth});
   csv = "explainer," + fmt::format("{}\n", fmt::join(kGroundTruths, ","));
   for (const auto& [key, name] : kExplainers) {
-    agreement.columns.push_back(name);
+    agreement.rows.push_back(name);
     validation.rows.push_back({name});
     csv += "\"" + name + "\"";
     for (const auto& truth : kGroundTruths) {
@@ -373,15 +372,13 @@ void Study::report(const TableStudy& table) {
       const auto value = [&](const auto& lists) {
         return lists.contains(key) ? mean_or_nothing(lists.at(key)) : kNothing;
       };
-      correlations[truth].push_back(value(all.spearman));
+      agreement.values.push_back(value(all.spearman));
       validation.rows.back().push_back(fixed(value(all.recall)));
       validation.rows.back().push_back(fixed(value(all.spearman)));
       csv += "," + fixed(value(all.spearman));
     }
     csv += "\n";
   }
-  for (const auto& truth : kGroundTruths)
-    agreement.values.insert(agreement.values.end(), correlations[truth].begin(), correlations[truth].end());
   const std::string second = fmt::format("explainers-{}.csv", std::filesystem::path(table.name).stem().string());
   write_file(context_.out / second, csv);
   report_.artifacts.push_back(second);
@@ -464,7 +461,7 @@ Report Study::run() {
                   .test = tables[0].tasks[0].test.rows};
   double error = 0;
   for (const auto& table : tables) {
-    report(table);
+    report(table, tables.size() == 1);
     if (table.name == "iris_like") check_iris_like(table);
     error = std::max(error, table.average_error);
   }

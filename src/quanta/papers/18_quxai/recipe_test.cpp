@@ -52,7 +52,29 @@ TEST_F(Recipe18, ReadsTablesWithNamedClasses) {
   EXPECT_THAT(report.summary, HasSubstr("absent.csv"));
 }
 
+TEST_F(Recipe18, RefusesTablesItCannotRead) {
+  const auto message = [&](const std::string& csv, const char* text) {
+    write_file(context.data / "tables" / "flowers.csv", csv);
+    EXPECT_THAT(
+        [&] {
+          run({"data=['flowers.csv']", "seeds=1", "models=['qnb']"});
+        },
+        ThrowsMessage<Error>(HasSubstr(text)))
+        << csv;
+  };
+  std::string rows;
+  for (int i = 0; i < 20; ++i) rows += fmt::format("{},{},{}\n", i * i % 11, i % 3, i % 2);
+  message("a,b,class\n" + rows + "nan,1,0\n", "expected finite numbers");
+  message("a,b,class\n" + rows + "one,1,0\n", "one");
+  message("a,b,class\n1,2,0\n2,1,0\n", "single class");
+}
+
 TEST_F(Recipe18, BadSettings) {
+  EXPECT_THAT([&] { run({"reference=all"}); }, ThrowsMessage<UsageError>(HasSubstr("train or test")));
+  EXPECT_THAT([&] { run({"features=phase"}); }, ThrowsMessage<UsageError>(HasSubstr("amplitude or probability")));
+  EXPECT_THAT([&] { run({"models=[]"}); }, ThrowsMessage<UsageError>(HasSubstr("models is empty")));
+  EXPECT_THAT([&] { run({"seeds=0"}); }, ThrowsMessage<Error>(HasSubstr("between 1 and 20")));
+  EXPECT_THAT([&] { run({"separator='::'"}); }, ThrowsMessage<Error>(HasSubstr("one character")));
   EXPECT_THAT([&] { run({"models=['qtree']"}); }, ThrowsMessage<UsageError>(HasSubstr("qrf, qextra")));
   EXPECT_THAT([&] { run({"map=rz"}); }, ThrowsMessage<UsageError>(HasSubstr("rx, ry or zz")));
   EXPECT_THAT([&] { run({"scaler=none"}); }, ThrowsMessage<UsageError>(HasSubstr("train or all")));
