@@ -120,6 +120,12 @@ TEST(NoiseModel, PutsChannelsBehindGates) {
   EXPECT_EQ(noisy.operations()[9].misread, (std::array{0.03, 0.04}));
 }
 
+TEST(NoiseModel, KeepsParametersThatNoGateReads) {
+  const Circuit noisy = NoiseModel().apply(Circuit(1).declare(3, 2).ry(0, weight(1)));
+  EXPECT_EQ(noisy.weights(), 3);
+  EXPECT_EQ(noisy.inputs(), 2);
+}
+
 TEST(NoiseModel, KnowsTheOrderOfWires) {
   const Circuit noisy = NoiseModel()
                             .after_on({1, 0}, depolarizing(0.1, 2), {GateKind::CX})
@@ -151,8 +157,11 @@ TEST(Dynamics, CircuitsCheckMeasurementsAndConditions) {
   // A measurement that a condition reads is not final.
   EXPECT_EQ(circuit.without_final_measurements().operations().size(), 2u);
   circuit.add_register("d", 1);
+  EXPECT_TRUE(circuit.final_measurements().empty());
   circuit.measure(1, 1);
   EXPECT_EQ(circuit.without_final_measurements().operations().size(), 2u);
+  ASSERT_EQ(circuit.final_measurements().size(), 1u);
+  EXPECT_EQ(circuit.final_measurements()[0].clbit, 1);
 
   const uint8_t bits[] = {1, 0, 1};
   EXPECT_TRUE((Condition{.first = 0, .count = 3, .value = 5}).holds(bits));

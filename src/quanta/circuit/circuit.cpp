@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <ranges>
 
 #include "quanta/core/error.h"
 
@@ -145,22 +146,44 @@ bool Circuit::is_unitary() const {
   });
 }
 
+namespace {
+
+/// Visits the operations from the last to the first, without barriers: visit(operation, whether it is a final
+/// measurement).
+template <class Visit>
+void visit_backwards(const Circuit& circuit, Visit visit) {
+  std::vector<bool> used(circuit.wires(), false);  // later on
+  std::vector<bool> read(circuit.clbits(), false);
+  for (const Operation& operation : circuit.operations() | std::views::reverse) {
+    if (operation.kind == GateKind::Barrier) continue;
+    const bool final = operation.kind == GateKind::Measure && !used[operation.wires[0]] && !read[operation.clbit] &&
+                       operation.conditions.empty();
+    visit(operation, final);
+    if (final) continue;
+    for (const int q : operation.all_wires()) used[q] = true;
+    for (const Condition& condition : operation.conditions)
+      std::fill_n(read.begin() + condition.first, condition.count, true);
+  }
+}
+
+}  // namespace
+
 Circuit Circuit::without_final_measurements() const {
   Circuit result = *this;
   result.operations_.clear();
-  std::vector<bool> used(wires_, false);  // later on
-  std::vector<bool> read(clbits_, false);
-  for (auto operation = operations_.rbegin(); operation != operations_.rend(); ++operation) {
-    if (operation->kind == GateKind::Barrier) continue;
-    const bool final = operation->kind == GateKind::Measure && !used[operation->wires[0]] && !read[operation->clbit] &&
-                       operation->conditions.empty();
-    if (final) continue;
-    for (const int q : operation->all_wires()) used[q] = true;
-    for (const Condition& condition : operation->conditions)
-      std::fill_n(read.begin() + condition.first, condition.count, true);
-    result.operations_.push_back(*operation);
-  }
+  visit_backwards(*this, [&](const Operation& operation, bool final) {
+    if (!final) result.operations_.push_back(operation);
+  });
   std::ranges::reverse(result.operations_);
+  return result;
+}
+
+std::vector<Operation> Circuit::final_measurements() const {
+  std::vector<Operation> result;
+  visit_backwards(*this, [&](const Operation& operation, bool final) {
+    if (final) result.push_back(operation);
+  });
+  std::ranges::reverse(result);
   return result;
 }
 

@@ -81,6 +81,8 @@ class Circuit {
   /// This circuit without the measurements at its end, i.e. those after which nothing happens to their qubit, and
   /// without barriers. What remains may still measure in its midst.
   Circuit without_final_measurements() const;
+  /// Those measurements, in order.
+  std::vector<Operation> final_measurements() const;
 
   Circuit& i(int q);
   Circuit& x(int q);

@@ -96,7 +96,7 @@ Circuit NoiseModel::apply(const Circuit& circuit) const {
         add(wires);
     }
   }
-  return result;
+  return result.declare(circuit.weights(), circuit.inputs());
 }
 
 }  // namespace quanta

@@ -12,6 +12,7 @@
 
 #include "quanta/core/error.h"
 #include "quanta/core/random.h"
+#include "quanta/simulate/checks.h"
 #include "quanta/simulate/density.h"
 #include "quanta/simulate/differentiate.h"
 #include "quanta/simulate/jets.h"
@@ -89,12 +90,12 @@ Compiled<Real> compile(const Circuit& circuit, const std::vector<PauliSum>& obse
 
 /// The observables that are read where 0 is taken for 1 with probability a and 1 for 0 with b: P becomes
 /// (1 - a - b) P + b - a.
-PauliSum read_with(const NoiseModel& noise, const PauliSum& observable) {
+PauliSum read_with(const std::vector<std::array<double, 2>>& misread, const PauliSum& observable) {
   PauliSum result;
   for (const PauliSum::Term& term : observable.terms) {
     PauliSum product(term.coefficient);
     for (const auto& factor : term.pauli.factors) {
-      const auto [a, b] = noise.misread(factor.first);
+      const auto [a, b] = misread[size_t(factor.first)];
       product = product * (PauliSum(PauliString({factor}), 1 - a - b) + PauliSum(b - a));
     }
     result = result + product;
@@ -105,6 +106,8 @@ PauliSum read_with(const NoiseModel& noise, const PauliSum& observable) {
 void check(const QuantumLayerOptions& o, const Circuit& circuit) {
   require(o.copies >= 1, "{}: the number of circuits side by side must be at least 1, got {}", o.name, o.copies);
   require(o.shots >= 0, "{}: the number of shots is {}, expected 0 (exact) or more", o.name, o.shots);
+  require(o.gradient >= Gradient::Adjoint && o.gradient <= Gradient::Spsa, "{}: unknown gradient {}", o.name,
+          int(o.gradient));
   const bool trajectories = o.engine == Engine::Trajectories, estimated = o.shots > 0 || trajectories;
   require(trajectories || o.engine == Engine::Density || circuit.is_unitary(),
           "{}: the circuit has channels, measurements, resets or conditions: take .engine = Engine::Density or "
@@ -387,8 +390,14 @@ QuantumLayerImpl::QuantumLayerImpl(const Circuit& circuit, const std::vector<Pau
           circuit.wires());
   const Circuit noisy = options_.noise.apply(circuit);
   check(options_, noisy);
+  // Of each wire; shots have those of the circuit's own measurements already.
+  std::vector<std::array<double, 2>> misread;
+  for (int q = 0; q < circuit.wires(); ++q) misread.push_back(options_.noise.misread(q));
+  for (const Operation& measurement : noisy.final_measurements())
+    misread[size_t(measurement.wires[0])] = options_.shots > 0 ? std::array{0.0, 0.0} : measurement.misread;
+  simulate::require_wires(observables, circuit.wires());
   std::vector<PauliSum> readings;
-  for (const PauliSum& observable : observables) readings.push_back(read_with(options_.noise, observable));
+  for (const PauliSum& observable : observables) readings.push_back(read_with(misread, observable));
   function_ = std::make_shared<const CircuitFunction>(noisy, readings, options_);
   reset();
 }
@@ -419,6 +428,7 @@ Tensor QuantumLayerImpl::forward(const Tensor& given) {
   const Tensor input = !given.defined() && features == 0 ? torch::empty({0}, weights.options()) : given;
   require(input.defined() && input.dim() >= 1 && input.size(-1) == features, "{}: expected [batch, {}], got {}",
           options_.name, features, input.defined() ? fmt::format("[{}]", fmt::join(input.sizes(), ", ")) : "nothing");
+  require(input.layout() == torch::kStrided, "{}: expected a dense tensor, convert with .to_dense()", options_.name);
   require(input.device().is_cpu() && weights.device().is_cpu(),
           "{}: expected tensors on the CPU, got {} and weights on {}", options_.name, input.device().str(),
           weights.device().str());

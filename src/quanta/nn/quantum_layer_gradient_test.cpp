@@ -245,6 +245,18 @@ TEST(QuantumLayerGradient, ShotsOfANoisyState) {
   EXPECT_NEAR(x.grad().item<double>(), -0.7 * std::sin(0.8), 4.5 / std::sqrt(20000));
 }
 
+TEST(QuantumLayerGradient, ReadOutErrorsOfTheCircuitsOwnMeasurements) {
+  const Circuit c = NoiseModel().readout(0.1, 0.04).apply(Circuit(1).ry(0, input(0)).measure_all());
+  for (const int64_t shots : {0, 20000}) {
+    auto layer = double_layer(c, {Z(0), X(0)},
+                              {.engine = Engine::Density, .gradient = Gradient::ParameterShift, .shots = shots});
+    const auto y = layer(torch::full({1, 1}, 0.8, kFloat64));
+    const double error = shots ? 4.5 / std::sqrt(20000) : 1e-12;
+    EXPECT_NEAR(y[0][0].item<double>(), (1 - 0.1 - 0.04) * std::cos(0.8) + 0.04 - 0.1, error);
+    EXPECT_NEAR(y[0][1].item<double>(), (1 - 0.1 - 0.04) * std::sin(0.8) + 0.04 - 0.1, error);
+  }
+}
+
 TEST(QuantumLayerGradient, ShotsDrawAnewAndReproducibly) {
   const QuantumLayerOptions options{.seed = 4, .gradient = Gradient::ParameterShift, .shots = 50};
   QuantumLayer layer(mixed_circuit(), each('Z', 3), options), again(mixed_circuit(), each('Z', 3), options);
@@ -298,6 +310,7 @@ TEST(QuantumLayerGradient, RefusesWhatDoesNotGoTogether) {
   EXPECT_THAT(make({.gradient = Gradient::ParameterShift, .shots = 1}),
               ThrowsMessage<Error>(HasSubstr("at least 2 shots")));
   EXPECT_THAT(make({.gradient = Gradient::Spsa, .shots = 10}), ThrowsMessage<Error>(HasSubstr("need a .step")));
+  EXPECT_THAT(make({.gradient = Gradient(9)}), ThrowsMessage<Error>(HasSubstr("unknown gradient 9")));
   EXPECT_THAT(make({.step = 0.1}), ThrowsMessage<Error>(HasSubstr(".step belongs to")));
   EXPECT_THAT(make({.directions = 3}), ThrowsMessage<Error>(HasSubstr(".directions belongs to")));
   EXPECT_THAT(make({.gradient = Gradient::Spsa, .step = -1}), ThrowsMessage<Error>(HasSubstr("step must be positive")));

@@ -186,6 +186,7 @@ TEST(QuantumLayer, BadInput) {
   EXPECT_THAT(message(torch::rand({})), HasSubstr("expected [batch, 3]"));
   EXPECT_THAT(message(Tensor()), HasSubstr("expected [batch, 3], got nothing"));
   EXPECT_THAT(message(torch::ones({2, 3}, torch::kLong)), HasSubstr("got Long"));
+  EXPECT_THAT(message(torch::ones({2, 3}).to_sparse()), HasSubstr("expected a dense tensor"));
   auto x = torch::rand({2, 3});
   x[1][1] = std::nan("");
   EXPECT_THAT(message(x), HasSubstr("QuantumLayer: the input has values that are not finite"));

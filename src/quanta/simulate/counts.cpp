@@ -12,8 +12,11 @@
 #include <unordered_map>
 
 #include "quanta/core/error.h"
+#include "quanta/simulate/checks.h"
+#include "quanta/simulate/density.h"
 #include "quanta/simulate/sampling.h"
 #include "quanta/simulate/simulator.h"
+#include "quanta/simulate/stabilizer.h"
 #include "quanta/simulate/state_batch.h"
 #include "quanta/simulate/trajectories.h"
 
@@ -27,39 +30,76 @@ void check_parameters(const Circuit& circuit, std::span<const double> weights, s
   require(int(weights.size()) == circuit.weights(), "the circuit has {} weights, got {}", circuit.weights(),
           weights.size());
   require(int(inputs.size()) == circuit.inputs(), "the circuit has {} inputs, got {}", circuit.inputs(), inputs.size());
-}
-
-void check_observables(const Circuit& circuit, const std::vector<PauliSum>& observables) {
-  for (const PauliSum& sum : observables)
-    require(sum.max_wire() < circuit.wires(), "observable {}: wire {} is out of range, the circuit has wires 0..{}",
-            sum.to_string(), sum.max_wire(), circuit.wires() - 1);
+  const auto finite = [](double value) { return std::isfinite(value); };
+  require(std::ranges::all_of(weights, finite) && std::ranges::all_of(inputs, finite),
+          "there are weights or inputs that are not finite");
 }
 
 bool measures(const Operation& operation) {
   return operation.kind == GateKind::Measure;
 }
 
-/// The classical bits of each shot. The place to choose an engine.
+/// What runs a circuit whose final measurements are taken off.
+enum class Runner { StateVector, Density, Stabilizer, Trajectories };
+
+Runner choose_runner(const Circuit& body, std::span<const double> weights, std::span<const double> inputs,
+                     int64_t shots) {
+  constexpr int kSmall = 16, kDensity = 10;
+  const bool unitary = body.is_unitary();
+  if (unitary && body.wires() <= kSmall) return Runner::StateVector;
+  if (is_clifford(body, {weights.begin(), weights.end()}, {inputs.begin(), inputs.end()})) return Runner::Stabilizer;
+  if (unitary) return Runner::StateVector;
+  const bool keeps_bits = std::ranges::any_of(body.operations(), [](const Operation& operation) {
+    return measures(operation) || !operation.conditions.empty();
+  });
+  if (!keeps_bits && body.wires() <= kDensity && shots >> body.wires() > 0) return Runner::Density;
+  return Runner::Trajectories;
+}
+
+/// Outcomes as they are read.
+uint8_t read(int outcome, const std::array<double, 2>& misread, Random& errors) {
+  const double wrong = misread[size_t(outcome)];
+  return uint8_t(outcome ^ int(wrong > 0 && errors.uniform() < wrong));
+}
+
+/// The classical bits of each shot, [shots, clbits].
 template <class Real>
 std::vector<uint8_t> run_shots(const Circuit& circuit, std::span<const double> weights, std::span<const double> inputs,
                                int64_t shots, const Random& random) {
   const std::vector<Real> w(weights.begin(), weights.end()), x(inputs.begin(), inputs.end());
   const size_t clbits = size_t(circuit.clbits());
+  require_memory(fmt::format("an array of {} shots", shots), double(shots) * double(clbits + 8));
   std::vector<uint8_t> bits(size_t(shots) * clbits, 0);
   const Circuit body = circuit.without_final_measurements();
-  if (!body.is_unitary()) {
-    Trajectories<Real>(circuit).shots(1, w.data(), x.data(), shots, random, bits.data());
-    return bits;
+  std::vector<uint64_t> states;
+  switch (choose_runner(body, weights, inputs, shots)) {
+    case Runner::Trajectories:
+      Trajectories<Real>(circuit).shots(1, w.data(), x.data(), shots, random, bits.data());
+      return bits;
+    case Runner::Stabilizer: {
+      const StabilizerSimulator simulator(circuit, {}, {weights.begin(), weights.end()},
+                                          {inputs.begin(), inputs.end()});
+      const size_t words = size_t(simulator.words());
+      states.resize(size_t(shots) * words);
+      simulator.samples(shots, random, states.data());
+      for (size_t s = 0; s < size_t(shots); ++s)
+        for (size_t c = 0; c < clbits; ++c) bits[s * clbits + c] = states[s * words + c / 64] >> (c % 64) & 1;
+      return bits;
+    }
+    case Runner::StateVector:
+      states.resize(size_t(shots));
+      Simulator<Real>(body).samples(1, w.data(), x.data(), shots, random, states.data());
+      break;
+    case Runner::Density:
+      states.resize(size_t(shots));
+      DensitySimulator<Real>(body).samples(1, w.data(), x.data(), shots, random, states.data());
+      break;
   }
-  std::vector<uint64_t> states(static_cast<size_t>(shots));
-  Simulator<Real>(body).samples(1, w.data(), x.data(), shots, random, states.data());
   Random errors = random.split("misread");
   for (size_t s = 0; s < states.size(); ++s)
-    for (const Operation& operation : circuit.operations() | std::views::filter(measures)) {
-      const int outcome = int(states[s] >> operation.wires[0] & 1);
-      const double wrong = operation.misread[size_t(outcome)];
-      bits[s * clbits + size_t(operation.clbit)] = uint8_t(outcome ^ int(wrong > 0 && errors.uniform() < wrong));
-    }
+    for (const Operation& operation : circuit.operations() | std::views::filter(measures))
+      bits[s * clbits + size_t(operation.clbit)] =
+          read(int(states[s] >> operation.wires[0] & 1), operation.misread, errors);
   return bits;
 }
 
@@ -91,7 +131,15 @@ Counts sample_counts(const Circuit& circuit, std::span<const double> weights, st
   Circuit measured = circuit;
   if (std::ranges::none_of(circuit.operations(), measures)) measured.measure_all();
   const auto run = options.single_precision ? run_shots<float> : run_shots<double>;
-  return count_bits(measured, run(measured, weights, inputs, shots, random));
+  // In parts, so that any number of shots fits into memory.
+  const int64_t part = std::max<int64_t>(1, (int64_t{1} << 30) / (measured.clbits() + 8));
+  Counts counts;
+  for (int64_t done = 0; done < shots; done += part) {
+    const Random stream = done == 0 ? random : random.split("part").split(uint64_t(done));
+    const auto bits = run(measured, weights, inputs, std::min(part, shots - done), stream);
+    for (const auto& [key, count] : count_bits(measured, bits)) counts[key] += count;
+  }
+  return counts;
 }
 
 std::vector<double> marginal(std::span<const double> probabilities, const std::vector<int>& wires) {
@@ -116,7 +164,7 @@ std::vector<double> marginal(std::span<const double> probabilities, const std::v
 std::vector<double> variances(const Circuit& circuit, const std::vector<PauliSum>& observables,
                               std::span<const double> weights, std::span<const double> inputs) {
   check_parameters(circuit, weights, inputs);
-  check_observables(circuit, observables);
+  require_wires(observables, circuit.wires());
   require(circuit.is_unitary(), "variances: expected a circuit without measurements, resets, channels and conditions");
   std::vector<PauliSum> both = observables;
   for (const PauliSum& sum : observables) both.push_back(sum * sum);
@@ -163,13 +211,14 @@ std::vector<int64_t> share_out(int64_t shots, const std::vector<double>& weights
     remainders.emplace_back(exact - std::floor(exact), g);
   }
   std::ranges::stable_sort(remainders, std::ranges::greater(), &std::pair<double, size_t>::first);
-  for (size_t i = 0; given < shots; ++i, ++given) ++result[remainders[i % remainders.size()].second];
+  for (size_t i = 0; !weights.empty() && given < shots; ++i, ++given)
+    ++result[remainders[i % remainders.size()].second];
   return result;
 }
 
-/// Turns the basis of each wire to Z.
-Circuit basis_change(int wires, const PauliString& basis) {
-  Circuit circuit(wires);
+}  // namespace
+
+Circuit turned_to_z(Circuit circuit, const PauliString& basis) {
   for (const auto& [wire, letter] : basis.factors) {
     if (letter == 'Y') circuit.sdg(wire);
     if (letter != 'Z') circuit.h(wire);
@@ -177,13 +226,11 @@ Circuit basis_change(int wires, const PauliString& basis) {
   return circuit;
 }
 
-}  // namespace
-
 std::vector<Estimate> sample_expectations(const Circuit& circuit, const std::vector<PauliSum>& observables,
                                           std::span<const double> weights, std::span<const double> inputs,
                                           const Random& random, ShotOptions options) {
   check_parameters(circuit, weights, inputs);
-  check_observables(circuit, observables);
+  require_wires(observables, circuit.wires());
   const int n = circuit.wires();
   std::vector<Estimate> estimates(observables.size(), Estimate{0, 0});
 
@@ -216,14 +263,15 @@ std::vector<Estimate> sample_expectations(const Circuit& circuit, const std::vec
 
   const Circuit body = circuit.without_final_measurements();
   std::vector<std::array<double, 2>> misread(size_t(n), {0, 0});  // of the wires' last measurements
-  for (const Operation& operation : circuit.operations())
-    if (measures(operation)) misread[size_t(operation.wires[0])] = operation.misread;
+  for (const Operation& measurement : circuit.final_measurements())
+    misread[size_t(measurement.wires[0])] = measurement.misread;
 
-  // A unitary circuit is run once.
-  const bool unitary = body.is_unitary();
+  // A state vector is computed once.
+  const bool once = choose_runner(body, weights, inputs, options.shots) == Runner::StateVector;
   std::unique_ptr<StateBatch<double>> state, turned;
   std::vector<double> probabilities;
-  if (unitary) {
+  if (once) {
+    require_memory(fmt::format("sampling {} qubits", n), std::ldexp(72.0, n));
     const Simulator<double> simulator(body);
     state = std::make_unique<StateBatch<double>>(n, 1);
     turned = std::make_unique<StateBatch<double>>(n, 1);
@@ -236,13 +284,15 @@ std::vector<Estimate> sample_expectations(const Circuit& circuit, const std::vec
   for (size_t g = 0; g < groups.size(); ++g) {
     const PauliString& basis = groups[g].basis;
     const size_t measured = basis.factors.size();
-    const Circuit change = basis_change(n, basis);
     const Random stream = random.split(uint64_t(g));
+    require_memory(fmt::format("an array of {} shots", shots[g]),
+                   double(shots[g]) * double(measured + 8 * observables.size() + 8));
     std::vector<uint8_t> bits(size_t(shots[g]) * measured);  // [shot, wire of the basis]
-    if (unitary) {
+    if (once) {
       const int64_t source[] = {0};
       turned->copy(*state, source);
-      for (const Operation& operation : change.operations()) turned->apply(operation);
+      const Circuit turn = turned_to_z(Circuit(n), basis);
+      for (const Operation& operation : turn.operations()) turned->apply(operation);
       turned->probabilities(0, probabilities.data());
       Random errors = stream.split("misread");
       std::vector<uint64_t> states(static_cast<size_t>(shots[g]));
@@ -254,13 +304,11 @@ std::vector<Estimate> sample_expectations(const Circuit& circuit, const std::vec
           shots[g], stream, [&](int64_t s, uint64_t cell) { states[size_t(s)] = cell; });
       for (size_t s = 0; s < states.size(); ++s)
         for (size_t i = 0; i < measured; ++i) {
-          const int wire = basis.factors[i].first, outcome = int(states[s] >> wire & 1);
-          const double wrong = misread[size_t(wire)][size_t(outcome)];
-          bits[s * measured + i] = uint8_t(outcome ^ int(wrong > 0 && errors.uniform() < wrong));
+          const int wire = basis.factors[i].first;
+          bits[s * measured + i] = read(int(states[s] >> wire & 1), misread[size_t(wire)], errors);
         }
     } else {
-      Circuit run = body;
-      for (const Operation& operation : change.operations()) run.add(operation);
+      Circuit run = turned_to_z(body, basis);
       std::string name = "setting";
       while (std::ranges::find(run.registers(), name, &ClassicalRegister::name) != run.registers().end()) name += '_';
       const int first = run.add_register(name, int(measured));
@@ -272,8 +320,7 @@ std::vector<Estimate> sample_expectations(const Circuit& circuit, const std::vec
         run.add(measure);
       }
       const size_t clbits = size_t(run.clbits());
-      std::vector<uint8_t> all(size_t(shots[g]) * clbits);
-      Trajectories<double>(run).shots(1, weights.data(), inputs.data(), shots[g], stream, all.data());
+      const std::vector<uint8_t> all = run_shots<double>(run, weights, inputs, shots[g], stream);
       for (size_t s = 0; s < size_t(shots[g]); ++s)
         std::copy_n(all.begin() + int64_t(s * clbits) + first, measured, bits.begin() + int64_t(s * measured));
     }

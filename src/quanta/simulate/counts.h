@@ -20,10 +20,12 @@ struct SampleOptions {
   bool single_precision = false;  // half the memory, up to twice as fast
 };
 
-/// Runs a circuit `shots` times. A circuit without measurements is measured on all qubits first. Circuits that measure
-/// at their end only are run once and sampled; others shot by shot as trajectories. `weights` and `inputs` hold
-/// circuit.weights() and circuit.inputs() numbers. Throws Error for other sizes and if a state does not fit into
-/// memory.
+/// Runs a circuit `shots` times. A circuit without measurements is measured on all qubits first. Unitary circuits are
+/// run once as a state vector and sampled; Clifford circuits with noise or measurements in their midst, or of more than
+/// 16 qubits, as stabilizers (to thousands of qubits); other circuits of up to 10 qubits with noise alone as a density
+/// matrix, if there are more shots than basis states; all else shot by shot as trajectories. `weights` and `inputs`
+/// hold circuit.weights() and circuit.inputs() numbers. Throws Error for other sizes, for values that are not finite
+/// and if a state does not fit into memory.
 Counts sample_counts(const Circuit& circuit, std::span<const double> weights, std::span<const double> inputs,
                      int64_t shots, const Random& random, SampleOptions options = {});
 
@@ -48,6 +50,9 @@ struct MeasurementGroup {
 /// insertion", Crawford et al., Quantum 5, 385).
 std::vector<MeasurementGroup> group_qubit_wise(std::span<const PauliSum::Term> terms);
 
+/// The circuit followed by the gates after which measuring the wires of `basis` finds its letters.
+Circuit turned_to_z(Circuit circuit, const PauliString& basis);
+
 struct ShotOptions {
   int64_t shots = 1000;   // over all settings
   bool by_weight = true;  // shots in proportion to the sum of |coefficients| a setting serves; else evenly
@@ -60,9 +65,9 @@ struct Estimate {
 
 /// Expectation values as an experiment would get them: the strings of all observables are grouped, each group is
 /// measured in its basis (at least once, what remains of the shots being shared out as the options say), and the
-/// identity's part is added exactly. Unbiased. Circuits with channels, mid-circuit measurements, resets and conditions
-/// are run as trajectories, one a shot. Measurements at the circuit's end are left out, but their read-out errors count
-/// where an observable reads their wire. Throws Error if there are fewer shots than groups.
+/// identity's part is added exactly. Unbiased. Circuits are run as sample_counts runs them. Measurements at the
+/// circuit's end are left out, but their read-out errors count where an observable reads their wire. Throws Error if
+/// there are fewer shots than groups.
 std::vector<Estimate> sample_expectations(const Circuit& circuit, const std::vector<PauliSum>& observables,
                                           std::span<const double> weights, std::span<const double> inputs,
                                           const Random& random, ShotOptions options = {});

@@ -35,14 +35,17 @@ TEST(Counts, AreWrittenAsQiskitDoes) {
   EXPECT_THAT(sample_counts(midst, kNone, kNone, 5, Random(1)), ElementsAre(Pair("10", 5)));
 }
 
-// Both ways to run a circuit have its distribution, read-out errors included.
+// All ways to run a circuit have its distribution, read-out errors included.
 TEST(Counts, FollowTheDistribution) {
   Random random(2);
-  for (const bool dynamic : {false, true}) {
+  enum { StateVector, Density, Trajectories, Stabilizer };
+  for (const int runner : {StateVector, Density, Trajectories, Stabilizer}) {
     Circuit circuit(3, 3);
-    for (int q = 0; q < 3; ++q) circuit.ry(q, 0.4 + q);
+    for (int q = 0; q < 3; ++q) runner == Stabilizer ? circuit.h(q) : circuit.ry(q, 0.4 + q);
     circuit.cx(0, 1).cx(1, 2);
-    if (dynamic) circuit.channel(amplitude_damping(0.3), {1});
+    if (runner == Density || runner == Trajectories) circuit.channel(amplitude_damping(0.3), {1});
+    if (runner == Trajectories) circuit.measure(0, 0).h(0);
+    if (runner == Stabilizer) circuit.reset(1).h(1).channel(depolarizing(0.2), {1});
     circuit.measure(0, 2).measure(1, 0).measure(2, 1);
     circuit = NoiseModel().readout(0.1, 0.2, 0).readout(0.05, 0.3, 2).apply(circuit);
     const auto exact = naive::run(circuit);
@@ -59,6 +62,25 @@ TEST(Counts, FollowTheDistribution) {
     EXPECT_EQ(sample_counts(circuit, kNone, kNone, shots, Random(3)), counts);
     EXPECT_NE(sample_counts(circuit, kNone, kNone, shots, Random(4)), counts);
   }
+}
+
+// What no state vector could hold.
+TEST(Counts, OfManyQubitsIfClifford) {
+  Circuit ghz(500);
+  ghz.h(0).cnot_chain();
+  const Counts counts = sample_counts(ghz, kNone, kNone, 1000, Random(1));
+  EXPECT_THAT(counts, ElementsAre(Pair(std::string(500, '0'), testing::AllOf(testing::Gt(430), testing::Lt(570))),
+                                  Pair(std::string(500, '1'), testing::_)));
+  PauliString all_x;
+  for (int q = 0; q < 500; ++q) all_x.factors.emplace_back(q, 'X');
+  for (const bool noisy : {false, true}) {
+    if (noisy) ghz.channel(bit_flip(0.1), {0}).measure_all();
+    const auto e = sample_expectations(ghz, {Z(0) * Z(499), PauliSum(all_x) + 0.5}, kNone, kNone, Random(2),
+                                       {.shots = 4000, .by_weight = false});
+    EXPECT_NEAR(e[0].value, noisy ? 0.8 : 1, noisy ? 0.08 : 0);
+    EXPECT_EQ(e[1].value, 1.5);
+  }
+  EXPECT_THAT([&] { sample_counts(ghz.t(0), kNone, kNone, 1, Random(1)); }, ThrowsMessage<Error>(HasSubstr("GiB")));
 }
 
 TEST(Marginal, SumsTheOtherWiresUp) {
@@ -156,6 +178,23 @@ TEST(Shots, SeeReadoutErrors) {
   }
 }
 
+// The first reading is wrong always, but not the last.
+TEST(Shots, SeeReadoutErrorsOfFinalMeasurementsOnly) {
+  Circuit circuit(1, 2);
+  circuit.measure(0, 0);
+  circuit = NoiseModel().readout(1, 1).apply(circuit);
+  EXPECT_EQ(sample_expectations(circuit, {Z(0)}, kNone, kNone, Random(1))[0].value, -1);
+  EXPECT_EQ(sample_expectations(circuit.x(0).x(0), {Z(0)}, kNone, kNone, Random(1))[0].value, 1);
+  EXPECT_EQ(sample_expectations(circuit.measure(0, 1), {Z(0)}, kNone, kNone, Random(1))[0].value, 1);
+}
+
+TEST(Shots, OfConstantsAreNone) {
+  const auto e = sample_expectations(Circuit(2).h(0), {PauliSum(2.5), PauliSum()}, kNone, kNone, Random(1));
+  EXPECT_EQ(e[0].value, 2.5);
+  EXPECT_EQ(e[0].standard_error, 0);
+  EXPECT_EQ(e[1].value, 0);
+}
+
 TEST(Shots, Errors) {
   Circuit circuit(2);
   circuit.ry(0, weight());
@@ -167,6 +206,11 @@ TEST(Shots, Errors) {
   EXPECT_THAT([&] { sample_expectations(circuit, {X(0) + Z(0)}, w, kNone, Random(1), {.shots = 1}); },
               ThrowsMessage<Error>(HasSubstr("need 2 measurement settings, got 1 shots")));
   EXPECT_THROW(sample_expectations(circuit, {X(5)}, w, kNone, Random(1)), Error);
+  EXPECT_THAT([&] { sample_expectations(circuit, {X(0)}, w, kNone, Random(1), {.shots = int64_t{1} << 60}); },
+              ThrowsMessage<Error>(HasSubstr("shots takes")));
+  const std::vector<double> bad{NAN};
+  EXPECT_THAT([&] { sample_counts(circuit, bad, kNone, 1, Random(1)); }, ThrowsMessage<Error>(HasSubstr("finite")));
+  EXPECT_THROW(sample_expectations(circuit, {X(0)}, bad, kNone, Random(1)), Error);
   circuit.reset(0);
   EXPECT_THROW(variances(circuit, {X(0)}, w, kNone), Error);
 }

@@ -1,7 +1,5 @@
 #include "quanta/simulate/density.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <bit>
@@ -10,8 +8,10 @@
 #include "quanta/core/error.h"
 #include "quanta/core/parallel.h"
 #include "quanta/simulate/aligned.h"
+#include "quanta/simulate/checks.h"
 #include "quanta/simulate/density_kernels.h"
 #include "quanta/simulate/pool.h"
+#include "quanta/simulate/sampling.h"
 
 namespace quanta {
 
@@ -159,32 +159,14 @@ struct DensitySimulator<T>::Impl {
         forward_program(lower(circuit, {}, kernel.lanes, {.product_start = true})),
         expectation_program(lower(circuit, checked(), kernel.lanes, {.product_start = true, .absorb = true})),
         gradient_program(lower(circuit, observables, kernel.lanes, {})) {
-    const double memory = double(sysconf(_SC_PHYS_PAGES)) * double(sysconf(_SC_PAGESIZE));
-    const double bytes = double(forward_program.layout.size) * sizeof(T);
-    require(bytes < memory, "a density matrix of {} qubits takes {:.1f} GiB, this machine has {:.1f} GiB",
-            forward_program.layout.wires, bytes / (1 << 30), memory / (1 << 30));
-    find_misreadings(c);
+    require_memory(fmt::format("a density matrix of {} qubits", forward_program.layout.wires),
+                   double(forward_program.layout.size) * sizeof(T));
+    for (const Operation& measure : c.final_measurements()) misread[measure.wires[0]] = measure.misread;
   }
 
   const std::vector<PauliSum>& checked() const {
-    for (const PauliSum& sum : observables)
-      require(sum.max_wire() < circuit.wires(), "observable {}: wire {} is out of range, the circuit has wires 0..{}",
-              sum.to_string(), sum.max_wire(), circuit.wires() - 1);
+    require_wires(observables, circuit.wires());
     return observables;
-  }
-
-  void find_misreadings(const Circuit& c) {
-    std::vector<char> used(c.wires()), read(c.clbits());
-    for (auto operation = c.operations().rbegin(); operation != c.operations().rend(); ++operation) {
-      const std::vector<int> wires = operation->all_wires();
-      if (operation->kind == GateKind::Measure && !used[wires[0]] && !read[operation->clbit] &&
-          operation->conditions.empty())
-        misread[wires[0]] = operation->misread;
-      for (const Condition& condition : operation->conditions)
-        std::fill_n(read.begin() + condition.first, condition.count, true);
-      if (operation->kind != GateKind::Barrier)
-        for (const int q : wires) used[q] = true;
-    }
   }
 
   int64_t units(int64_t batch) const {
@@ -387,7 +369,7 @@ struct DensitySimulator<T>::Impl {
   /// Runs body(unit index, workspace, chunk) for all units.
   template <class Body>
   void each_unit(int64_t batch, Body body) const {
-    require(batch >= 0, "the batch size is {}, expected 0 or more", batch);
+    require_batch(batch);
     const int64_t all = units(batch), chunks = std::min(all, kMaxChunks);
     const auto part = [&](int64_t begin, int64_t end) {
       Borrowed<Workspace<T>> work(workspaces);
@@ -717,11 +699,13 @@ void DensitySimulator<T>::samples(int64_t batch, const T* weights, const T* inpu
     for (int64_t s = 0; s < u.count; ++s) {
       impl_->probabilities(u, s, impl_->all_wires(), p);
       impl_->misread_all(p);
-      for (size_t i = 1; i < p.size(); ++i) p[i] += p[i - 1];
-      Random stream = random.split(uint64_t(u.first + s));
-      for (int64_t shot = 0; shot < shots; ++shot)
-        samples[(u.first + s) * shots + shot] =
-            uint64_t(std::upper_bound(p.begin(), p.end() - 1, stream.uniform() * p.back()) - p.begin());
+      uint64_t* const drawn = samples + (u.first + s) * shots;
+      draw_cells(
+          p.size(),
+          [&](uint64_t first, uint64_t count, double* weights) {
+            for (uint64_t i = 0; i < count; ++i) weights[i] = std::max(0.0, p[first + i]);  // rounding
+          },
+          shots, random.split(uint64_t(u.first + s)), [&](int64_t shot, uint64_t cell) { drawn[shot] = cell; });
     }
   });
 }
@@ -729,7 +713,9 @@ void DensitySimulator<T>::samples(int64_t batch, const T* weights, const T* inpu
 template <class T>
 std::vector<std::map<uint64_t, int64_t>> DensitySimulator<T>::counts(int64_t batch, const T* weights, const T* inputs,
                                                                      int64_t shots, const Random& random) const {
-  require(batch >= 0 && shots >= 0, "{} samples with {} shots each: expected 0 or more", batch, shots);
+  require_batch(batch);
+  require(shots >= 0, "the number of shots is {}, expected 0 or more", shots);
+  require_memory(fmt::format("an array of {} shots", shots), double(batch) * double(shots) * sizeof(uint64_t));
   std::vector<uint64_t> all(size_t(batch * shots));
   samples(batch, weights, inputs, shots, random, all.data());
   std::vector<std::map<uint64_t, int64_t>> result(static_cast<size_t>(batch));

@@ -792,6 +792,15 @@ TEST(Density, RefusesWhatItCannotDo) {
               ThrowsMessage<Error>(HasSubstr("out of range")));
   EXPECT_THAT([&] { simulator.samples(1, nullptr, nullptr, -1, Random(1), nullptr); },
               ThrowsMessage<Error>(HasSubstr("shots")));
+  EXPECT_THAT([&] { simulator.counts(1, nullptr, nullptr, int64_t{1} << 60, Random(1)); },
+              ThrowsMessage<Error>(HasSubstr("shots takes")));
+  const double not_finite = NAN;
+  uint64_t sample = 0;
+  EXPECT_THAT(
+      [&] {
+        DensitySimulator<double>(Circuit(1).ry(0, weight())).samples(1, &not_finite, nullptr, 1, Random(1), &sample);
+      },
+      ThrowsMessage<Error>(HasSubstr("the probabilities sum to")));
   Circuit encoded(1);
   encoded.amplitude_encoding();
   const std::vector<double> zeros(2);

@@ -5,9 +5,13 @@
 #include <limits>
 
 #include "quanta/core/error.h"
+#include "quanta/simulate/checks.h"
 #include "quanta/simulate/unbind.h"
 
 namespace quanta {
+
+using namespace simulate;
+
 namespace {
 
 /// What a circuit is evaluated on, and how much each value adds to each result: every method here is linear in the
@@ -91,7 +95,7 @@ struct Differentiator<Real>::Impl {
   template <class Build, class Visit>
   void combine(int64_t batch, const Real* weights, const Real* inputs, int64_t targets, bool with_variances,
                const Random& random, Build build, Visit visit) const {
-    require(batch >= 0, "the batch size is {}, expected 0 or more", batch);
+    require_batch(batch);
     constexpr size_t kElements = (64 << 20) / sizeof(Real);
     std::vector<double> sums(size_t(K) * targets), squares(with_variances ? sums.size() : 0);
     for (int64_t first = 0, part = 0; first < batch; ++part) {

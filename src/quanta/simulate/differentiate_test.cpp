@@ -412,6 +412,20 @@ TEST(Differentiator, Float32) {
   }
 }
 
+// A final measurement is in the observable's place, not in its way.
+TEST(Differentiator, ShotsOfMeasuredCircuits) {
+  Circuit c(2);
+  c.ry(0, weight()).channel(phase_flip(0.1), {0}).cx(0, 1).measure_all();
+  const std::vector<PauliSum> observables{X(0) * X(1) + 0.5 * Z(0)};
+  const Values w{0.8};
+  Values value(1), variance(1), exact(1);
+  DensitySimulator<double>(c, observables).expectations(1, w.data(), nullptr, exact.data());
+  EXPECT_NEAR(exact[0], 0.8 * std::sin(0.8) + 0.5 * std::cos(0.8), 1e-12);
+  shots_estimator<double, DensitySimulator<double>>(20000)(c, observables)(1, w.data(), nullptr, Random(1),
+                                                                           value.data(), variance.data());
+  EXPECT_NEAR(value[0], exact[0], 5 * std::sqrt(variance[0]));
+}
+
 TEST(Differentiator, Refuses) {
   const Circuit c = small_circuit();
   EXPECT_THAT([&] { Differentiator<double>(c, {Z(0)}, exact_estimator<double>(), {.step = -1}); },

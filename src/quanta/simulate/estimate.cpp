@@ -1,36 +1,25 @@
 #include "quanta/simulate/estimate.h"
 
 #include <bit>
-#include <numbers>
 
 #include "quanta/core/error.h"
+#include "quanta/simulate/checks.h"
+#include "quanta/simulate/counts.h"
 
 namespace quanta {
 namespace {
 
 struct Term {
-  int output;
+  size_t output;
   double coefficient;
   uint64_t mask;
 };
 
-/// Strings that are measured together, and the circuit that ends in their basis.
-struct Group {
-  std::vector<char> basis;
-  std::vector<Term> terms;
-
-  bool takes(const PauliString& pauli) const {
-    return std::ranges::all_of(pauli.factors,
-                               [&](const auto& f) { return basis[f.first] == 'I' || basis[f.first] == f.second; });
-  }
-  void add(int output, const PauliSum::Term& term) {
-    Term& lowered = terms.emplace_back(Term{output, term.coefficient, 0});
-    for (const auto& [wire, letter] : term.pauli.factors) {
-      basis[wire] = letter;
-      lowered.mask |= uint64_t{1} << wire;
-    }
-  }
-};
+uint64_t mask(const PauliString& pauli) {
+  uint64_t bits = 0;
+  for (const auto& [wire, letter] : pauli.factors) bits |= uint64_t{1} << wire;
+  return bits;
+}
 
 template <class Real>
 class Shots {
@@ -38,27 +27,23 @@ class Shots {
   Shots(const Circuit& circuit, const std::vector<PauliSum>& observables, int64_t shots,
         const std::function<Sampler<Real>(const Circuit&)>& make)
       : shots_(shots), outputs_(observables.size()), constants_(observables.size(), 0), inputs_(circuit.inputs()) {
-    for (size_t k = 0; k < observables.size(); ++k) {
-      require(observables[k].max_wire() < circuit.wires(),
-              "observable {}: wire {} is out of range, the circuit has wires 0..{}", observables[k].to_string(),
-              observables[k].max_wire(), circuit.wires() - 1);
+    simulate::require_wires(observables, circuit.wires());
+    std::vector<PauliSum::Term> strings;
+    std::vector<size_t> outputs;  // of each string
+    for (size_t k = 0; k < observables.size(); ++k)
       for (const PauliSum::Term& term : observables[k].simplified().terms) {
         if (term.pauli.factors.empty()) {
           constants_[k] += term.coefficient;
-          continue;
+        } else {
+          strings.push_back(term);
+          outputs.push_back(k);
         }
-        auto group = std::ranges::find_if(groups_, [&](const Group& g) { return g.takes(term.pauli); });
-        if (group == groups_.end())
-          group = groups_.insert(groups_.end(), Group{std::vector<char>(circuit.wires(), 'I'), {}});
-        group->add(int(k), term);
       }
-    }
-    for (const Group& group : groups_) {
-      Circuit measured = circuit;
-      for (int q = 0; q < circuit.wires(); ++q) {
-        if (group.basis[q] == 'X') measured.ry(q, -std::numbers::pi / 2);
-        if (group.basis[q] == 'Y') measured.rx(q, std::numbers::pi / 2);
-      }
+    for (const MeasurementGroup& group : group_qubit_wise(strings)) {
+      std::vector<Term>& terms = groups_.emplace_back();
+      for (const size_t i : group.terms) terms.push_back({outputs[i], strings[i].coefficient, mask(strings[i].pauli)});
+      Circuit measured = turned_to_z(circuit.without_final_measurements(), group.basis);
+      for (const Operation& measurement : circuit.final_measurements()) measured.add(measurement);
       samplers_.push_back(make(measured));
     }
   }
@@ -69,6 +54,8 @@ class Shots {
       for (size_t k = 0; k < outputs_; ++k) values[b * outputs_ + k] = Real(constants_[k]);
     if (variances) std::fill_n(variances, size_t(batch) * outputs_, Real(0));
     const int64_t together = std::max<int64_t>(1, (1 << 20) / shots_);
+    simulate::require_memory(fmt::format("an array of {} shots", shots_),
+                             double(std::min(batch, together)) * double(shots_) * 8);
     std::vector<uint64_t> samples(size_t(std::min(batch, together) * shots_));
     std::vector<double> outcome(outputs_), sum(outputs_), squares(outputs_);
     for (size_t g = 0; g < groups_.size(); ++g)
@@ -81,7 +68,7 @@ class Shots {
           std::ranges::fill(squares, 0);
           for (int64_t s = 0; s < shots_; ++s) {
             std::ranges::fill(outcome, 0);
-            for (const Term& term : groups_[g].terms)
+            for (const Term& term : groups_[g])
               outcome[term.output] +=
                   std::popcount(samples[b * shots_ + s] & term.mask) % 2 ? -term.coefficient : term.coefficient;
             for (size_t k = 0; k < outputs_; ++k) {
@@ -105,7 +92,7 @@ class Shots {
   size_t outputs_;
   std::vector<double> constants_;
   int64_t inputs_;
-  std::vector<Group> groups_;
+  std::vector<std::vector<Term>> groups_;
   std::vector<Sampler<Real>> samplers_;
 };
 

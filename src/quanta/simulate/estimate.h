@@ -44,8 +44,9 @@ using Sampler = std::function<void(int64_t batch, const Real* weights, const Rea
                                    const Random& random, uint64_t* samples)>;
 
 /// Estimates from `shots` measurements for each group of Pauli strings that can be measured together (equal letters on
-/// shared wires; a string joins the first group that takes it). Values are unbiased; variances are the sample variances
-/// of the means. Throws Error for fewer than 2 shots and for more than 64 wires.
+/// shared wires; counts.h's group_qubit_wise). Values are unbiased; variances are the sample variances of the means.
+/// The circuit's final measurements come after the change of basis. Throws Error for fewer than 2 shots and for more
+/// than 64 wires.
 template <class Real>
 EstimatorMaker<Real> estimator_from_samples(int64_t shots, std::function<Sampler<Real>(const Circuit&)> make);
 

@@ -8,8 +8,8 @@
 #include "quanta/core/error.h"
 #include "quanta/core/parallel.h"
 #include "quanta/simulate/aligned.h"
+#include "quanta/simulate/checks.h"
 #include "quanta/simulate/jet_kernels.h"
-#include "quanta/simulate/memory.h"
 
 namespace quanta {
 
@@ -50,9 +50,6 @@ class Lowering {
 
   void add(const Operation& operation) {
     const GateInfo& info = gate_info(operation.kind);
-    require(operation.conditions.empty() && operation.kind <= GateKind::Barrier,
-            "the state vector simulator runs unitary circuits, got {}{}; take the density matrix or trajectories",
-            operation.conditions.empty() ? "a " : "a conditional ", info.name);
     if (operation.kind == GateKind::Barrier || operation.kind == GateKind::AmplitudeEncoding) return;
     const auto& w = operation.wires;
     const auto& a = operation.angles;
@@ -183,13 +180,13 @@ struct JetSimulator<T>::Impl {
         K(int(observables.size())),
         amplitudes(circuit.has_amplitude_encoding()) {
     require(wires <= 30, "a state vector of {} qubits is beyond any machine: use at most 30", wires);
+    require_unitary(circuit);
+    require_wires(observables, wires);
     Lowering<T> lowering;
     for (const Operation& operation : circuit.operations()) lowering.add(operation);
     steps = std::move(lowering.steps);
     for (const Step<T>& step : steps) largest = std::max(largest, step.offsets.size());
     for (int k = 0; k < K; ++k) {
-      require(observables[k].max_wire() < wires, "observable {}: wire {} is out of range, the circuit has wires 0..{}",
-              observables[k].to_string(), observables[k].max_wire(), wires - 1);
       for (const PauliSum::Term& term : observables[k].simplified().terms)
         terms.push_back({k, term.coefficient, lowered(term.pauli)});
     }
@@ -438,7 +435,7 @@ int JetSimulator<T>::outputs() const {
 template <class T>
 void JetSimulator<T>::vjp(int order, int64_t batch, const T* const* weights, const T* const* inputs,
                           const T* const* upstream, T* const* dweights, T* const* dinputs, T* const* values) const {
-  require(batch >= 0, "the batch size is {}, expected 0 or more", batch);
+  require_batch(batch);
   const auto wanted = [&](T* const* jet) {
     const bool any = jet && order <= kMaxOrder && std::any_of(jet, jet + (1 << order), [](const T* p) { return p; });
     return any ? jet : nullptr;

@@ -6,7 +6,7 @@
 
 #include "quanta/core/error.h"
 #include "quanta/core/parallel.h"
-#include "quanta/simulate/memory.h"
+#include "quanta/simulate/checks.h"
 #include "quanta/simulate/simulator.h"
 #include "quanta/simulate/unbind.h"
 

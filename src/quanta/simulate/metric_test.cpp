@@ -179,6 +179,7 @@ TEST(Metric, Refuses) {
   c.ry(0, weight());
   const Values w{0.3};
   EXPECT_THAT([&] { metric(c, w, {}, 0); }, ThrowsMessage<Error>(HasSubstr("batch of 1 or more, got 0")));
+  EXPECT_THAT([] { MetricTensor<double>(Circuit(1).reset(0)); }, ThrowsMessage<Error>(HasSubstr("got a Reset")));
   Circuit large(30);
   for (int q = 0; q < 30; ++q) large.ry(q, weight());
   EXPECT_THAT([&] { metric(large, Values(30)); }, ThrowsMessage<Error>(HasSubstr("tangents on 30 qubits takes")));

@@ -8,6 +8,7 @@
 
 #include "quanta/core/error.h"
 #include "quanta/core/parallel.h"
+#include "quanta/simulate/checks.h"
 #include "quanta/simulate/mps_program.h"
 
 namespace quanta {
@@ -199,9 +200,7 @@ struct MpsSimulator<Real>::Impl {
   }
 
   static const std::vector<PauliSum>& check(const std::vector<PauliSum>& observables, int wires) {
-    for (size_t k = 0; k < observables.size(); ++k)
-      require(observables[k].max_wire() < wires, "observable {} names wire {}, but the circuit has {} wires", k,
-              observables[k].max_wire(), wires);
+    require_wires(observables, wires);
     return observables;
   }
 
@@ -330,7 +329,7 @@ struct MpsSimulator<Real>::Impl {
   /// visit(run, sample, b) for each sample's final state, centre at site 0.
   template <class Visit>
   MpsReport each(int64_t batch, const Real* weights, const Real* inputs, bool record, const Visit& visit) const {
-    require(batch >= 0, "the batch size is {}, expected 0 or more", batch);
+    require_batch(batch);
     const OneBlasThread one_thread;
     std::vector<MpsReport> reports(batch);
     const std::vector<double> w = widen(weights, circuit.weights());
@@ -395,6 +394,7 @@ MpsReport MpsSimulator<Real>::expectations(int64_t batch, const Real* weights, c
 template <class Real>
 MpsReport MpsSimulator<Real>::vjp(int64_t batch, const Real* weights, const Real* inputs, const Real* upstream,
                                   Real* dweights, Real* dinputs, Real* values) const {
+  require_batch(batch);
   const size_t W = size_t(this->weights()), I = size_t(this->inputs());
   std::vector<double> parts(size_t(batch) * W);  // of each sample, so that the sum's order is fixed
   const MpsReport report = impl_->each(batch, weights, inputs, true, [&](auto& run, const auto& sample, int64_t b) {
@@ -457,6 +457,7 @@ MpsReport MpsSimulator<Real>::probabilities(int64_t batch, const Real* weights, 
                                             Real* probabilities) const {
   require(wires() <= 24, "the states of {} wires do not fit; ask for amplitudes or samples (at most 24 wires)",
           wires());
+  require_batch(batch);
   std::vector<std::complex<Real>> amplitudes(size_t(batch) << wires());
   const MpsReport report = states(batch, weights, inputs, amplitudes.data());
   std::ranges::transform(amplitudes, probabilities, [](const auto& a) { return std::norm(a); });
@@ -490,7 +491,9 @@ MpsReport MpsSimulator<Real>::samples(int64_t batch, const Real* weights, const 
             double weight[2] = {0, 0};
             for (int r = 0; r < a.right; ++r)
               for (int p = 0; p < 2; ++p) weight[p] += std::norm(row[2 * r + p]);
-            const int bit = streams[i].uniform() * (weight[0] + weight[1]) >= weight[0];
+            const double total = weight[0] + weight[1];
+            require(total > 0, "cannot sample: the probabilities are not finite; check the weights and inputs");
+            const int bit = streams[i].uniform() * total >= weight[0];
             const double scale = 1 / std::sqrt(weight[bit]);
             for (int r = 0; r < a.right; ++r) next[size_t(a.right) * i + r] = row[2 * r + bit] * scale;
             out[(first + i) * W + wire[s] / 64] |= uint64_t(bit) << (wire[s] % 64);

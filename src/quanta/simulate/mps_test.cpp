@@ -376,6 +376,13 @@ TEST(Mps, SaysWhatItCannotDo) {
   EXPECT_THAT([&] { large.states(1, nullptr, nullptr, nullptr); }, ThrowsMessage<Error>(HasSubstr("at most 24")));
   const MpsSimulator<double> rotation(Circuit(2).ry(0, weight()).cx(0, 1), {Z(0)});
   EXPECT_THAT([&] { expectations(rotation, 1, {NAN}, {}); }, ThrowsMessage<Error>(HasSubstr("not finite")));
+  const double not_finite = NAN;
+  uint64_t sample = 0;
+  EXPECT_THAT(
+      [&] { MpsSimulator<double>(Circuit(1).ry(0, weight())).samples(1, &not_finite, nullptr, 1, Random(1), &sample); },
+      ThrowsMessage<Error>(HasSubstr("not finite")));
+  EXPECT_THAT([&] { rotation.vjp(-1, nullptr, nullptr, nullptr, nullptr, nullptr); },
+              ThrowsMessage<Error>(HasSubstr("batch")));
 }
 
 }  // namespace

@@ -113,9 +113,6 @@ class Lowering {
   void lower(const Operation& operation) {
     const std::vector<int>& w = operation.wires;
     const std::vector<Angle>& a = operation.angles;
-    require(operation.conditions.empty() && operation.kind <= GateKind::Barrier,
-            "the state vector simulator runs unitary circuits, got {}{}; take the density matrix or trajectories",
-            operation.conditions.empty() ? "a " : "a conditional ", gate_info(operation.kind).name);
     switch (operation.kind) {
       case GateKind::Barrier:
         return;

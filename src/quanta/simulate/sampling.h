@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cmath>
 #include <cstdint>
 #include <vector>
 
+#include "quanta/core/error.h"
 #include "quanta/core/parallel.h"
 #include "quanta/core/random.h"
 
@@ -47,6 +49,8 @@ void draw_cells(uint64_t cells, Weigh weigh, int64_t shots, const Random& random
                });
   for (uint64_t block = 0; block < blocks; ++block) before[block + 1] += before[block];
   const double total = before[blocks];
+  require(std::isfinite(total) && total > 0, "cannot sample: the probabilities sum to {}; check the weights and inputs",
+          total);
 
   const uint64_t steps = 2 * blocks;
   std::vector<uint32_t> guide(steps);  // the first block that reaches beyond j / steps of the weight

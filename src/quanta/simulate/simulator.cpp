@@ -1,7 +1,5 @@
 #include "quanta/simulate/simulator.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -11,6 +9,7 @@
 
 #include "quanta/core/error.h"
 #include "quanta/core/parallel.h"
+#include "quanta/simulate/checks.h"
 #include "quanta/simulate/kernels.h"
 #include "quanta/simulate/large.h"
 #include "quanta/simulate/pool.h"
@@ -63,23 +62,17 @@ struct Simulator<T>::Impl {
       fail("16-bit storage: the circuit has dense unitaries or gates with more than two controls; transpile it first");
   }
 
-  static void check_memory(const char* what, int wires, double bytes) {
-    const double memory = double(sysconf(_SC_PHYS_PAGES)) * double(sysconf(_SC_PAGESIZE));
-    require(bytes < memory, "{} of {} qubits takes {:.1f} GiB, this machine has {:.1f} GiB: use fewer qubits{}", what,
-            wires, bytes / (1 << 30), memory / (1 << 30), sizeof(T) == 8 ? " or single precision" : "");
-  }
-
   static const Circuit& check(const Circuit& circuit, const std::vector<PauliSum>& observables, Storage storage) {
     const bool half = storage == Storage::Half;
-    for (const PauliSum& sum : observables)
-      require(sum.max_wire() < circuit.wires(), "observable {}: wire {} is out of range, the circuit has wires 0..{}",
-              sum.to_string(), sum.max_wire(), circuit.wires() - 1);
+    require_unitary(circuit);
+    require_wires(observables, circuit.wires());
     const int most = half ? 32 : 30;
     require(circuit.wires() <= most, "a state vector of {} qubits is beyond any machine: use at most {}",
             circuit.wires(), most);
     require(!half || (sizeof(T) == 4 && circuit.wires() >= kLargeWires && !circuit.has_amplitude_encoding()),
             "16-bit storage: expected single precision, {} qubits or more and no amplitude encoding", kLargeWires);
-    check_memory("a state", circuit.wires(), std::ldexp(half ? 4.1 : 2.0 * sizeof(T), circuit.wires()));
+    require_memory(fmt::format("a state of {} qubits", circuit.wires()),
+                   std::ldexp(half ? 4.1 : 2.0 * sizeof(T), circuit.wires()));
     return circuit;
   }
 
@@ -127,6 +120,7 @@ struct Simulator<T>::Impl {
   /// Runs a large circuit on samples first .. last - 1; visit(simulator, state, sample) sees each final state.
   template <class Visit>
   void run_large(bool with_observables, int64_t first, int64_t last, const T* weights, const T* inputs, Visit visit) {
+    require_batch(last - first);
     Large& l = large(with_observables);
     const auto one = [&](int64_t b) {
       std::unique_ptr<LargeState<T>> state = borrow(l);
@@ -148,7 +142,9 @@ struct Simulator<T>::Impl {
   void large_vjp(int64_t batch, const T* weights, const T* inputs, const T* upstream, T* dweights, T* dinputs,
                  T* values) {
     require(storage == Storage::Full, "16-bit storage has no gradients: use Storage::Full");
-    check_memory("a gradient", circuit.wires(), std::ldexp(4.0 * sizeof(T), circuit.wires()));
+    require_batch(batch);
+    require_memory(fmt::format("a gradient of {} qubits", circuit.wires()),
+                   std::ldexp(4.0 * sizeof(T), circuit.wires()));
     const size_t W = size_t(circuit.weights()), I = size_t(circuit.inputs()), outputs = observables.size();
     Large& l = large(true);
     std::vector<double> sums(W);
@@ -237,7 +233,7 @@ struct Simulator<T>::Impl {
   template <class Visit, class Finish>
   void run(Compiled<T>& compiled, Values<T>& values, int64_t batch, const T* weights, const T* inputs, bool backward,
            Visit visit, Finish finish) {
-    require(batch >= 0, "the batch size is {}, expected 0 or more", batch);
+    require_batch(batch);
     values.update(compiled.program, compiled.tables, weights, nullptr, kernel.math);
     if (batch == 0) return;
     const Cut parts = cut(compiled, batch);
@@ -391,6 +387,7 @@ void Simulator<T>::probabilities(int64_t batch, const T* weights, const T* input
     return impl_->run_large(false, 0, batch, weights, inputs, [&](const auto& simulator, const auto& state, int64_t b) {
       simulator.probabilities(state, probabilities + (size_t(b) << wires()));
     });
+  require_batch(batch);
   std::vector<std::complex<T>> amplitudes(size_t(batch) << wires());
   states(batch, weights, inputs, amplitudes.data());
   std::transform(amplitudes.begin(), amplitudes.end(), probabilities, [](const auto& a) { return std::norm(a); });
@@ -404,6 +401,7 @@ void Simulator<T>::samples(int64_t batch, const T* weights, const T* inputs, int
     return impl_->run_large(false, 0, batch, weights, inputs, [&](const auto& simulator, const auto& state, int64_t b) {
       simulator.samples(state, shots, random.split(uint64_t(b)), samples + b * shots);
     });
+  require_batch(batch);
   const size_t size = size_t{1} << wires();
   std::vector<T> probability(size_t(batch) * size);
   probabilities(batch, weights, inputs, probability.data());

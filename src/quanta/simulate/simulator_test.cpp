@@ -1038,12 +1038,36 @@ TEST(Edge, Errors) {
       },
       ThrowsMessage<Error>(HasSubstr("wire 3 is out of range")));
   EXPECT_THAT([] { Simulator<double>(Circuit(60)); }, ThrowsMessage<Error>(HasSubstr("60 qubits")));
-  EXPECT_THAT([] { Simulator<double>(Circuit(30), {Z(0)}).vjp(1, nullptr, nullptr, nullptr, nullptr, nullptr); },
-              ThrowsMessage<Error>(HasSubstr("a gradient of 30 qubits takes")));
-  const Simulator<float> simulator(Circuit(2), {Z(0)});
-  EXPECT_THROW(simulator.expectations(-1, nullptr, nullptr, nullptr), Error);
-  EXPECT_THROW(simulator.vjp(-1, nullptr, nullptr, nullptr, nullptr, nullptr), Error);
-  EXPECT_THROW(simulator.samples(1, nullptr, nullptr, -1, Random(1), nullptr), Error);
+  for (const int n : {2, 14}) {
+    const Simulator<float> simulator(Circuit(n).ry(0, weight()), {Z(0)});
+    EXPECT_THROW(simulator.expectations(-1, nullptr, nullptr, nullptr), Error);
+    EXPECT_THROW(simulator.vjp(-1, nullptr, nullptr, nullptr, nullptr, nullptr), Error);
+    EXPECT_THROW(simulator.samples(1, nullptr, nullptr, -1, Random(1), nullptr), Error);
+    EXPECT_THROW(simulator.samples(-1, nullptr, nullptr, 1, Random(1), nullptr), Error);
+    uint64_t sample = 0;
+    const float not_finite = NAN;
+    EXPECT_THAT([&] { simulator.samples(1, &not_finite, nullptr, 1, Random(1), &sample); },
+                ThrowsMessage<Error>(HasSubstr("the probabilities sum to")));
+    // At construction, not when it is first run.
+    EXPECT_THAT([&] { Simulator<float>(Circuit(n).channel(bit_flip(0.1), {0})); },
+                ThrowsMessage<Error>(HasSubstr("got a Channel; take the density matrix or trajectories")));
+  }
+}
+
+// Timestamps as features, or a training that has diverged: the reduction by pi/2 of the fast sine ends, not the circle.
+TEST(Edge, LargeAnglesStayAngles) {
+  for (const int n : {1, 14})
+    for (const double size : {1e6, 1e7, 1e9, 1e15, 1e30}) {
+      const auto value = [&]<class Real>(Real angle) {
+        Real values[2];
+        Simulator<Real>(Circuit(n).ry(0, weight()), {Z(0)}).expectations(1, &angle, nullptr, &values[0]);
+        Simulator<Real>(Circuit(n).ry(0, input(0)), {Z(0)}).expectations(1, nullptr, &angle, &values[1]);
+        EXPECT_NEAR(values[0], std::cos(double(angle)), sizeof(Real) == 4 ? 1e-5 : 1e-12) << n << " " << size;
+        EXPECT_NEAR(values[1], std::cos(double(angle)), sizeof(Real) == 4 ? 1e-5 : 1e-12) << n << " " << size;
+      };
+      value(float(size));
+      value(double(size));
+    }
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 
 #include "quanta/core/error.h"
 #include "quanta/core/parallel.h"
+#include "quanta/simulate/checks.h"
 #include "quanta/simulate/clifford.h"
 #include "quanta/simulate/tableau.h"
 
@@ -104,6 +105,7 @@ struct StabilizerSimulator::Impl {
   std::map<int, Mixture> mixtures;  // of the operations that are channels
   mutable std::once_flag once;
   mutable std::vector<bool> recorded;
+  std::unique_ptr<Impl> unmeasured;  // without the final measurements, where there are observables
 
   Impl(const Circuit& circuit, const std::vector<PauliSum>& observables, const std::vector<double>& weights,
        const std::vector<double>& inputs)
@@ -112,11 +114,12 @@ struct StabilizerSimulator::Impl {
     auto compiled = compile(circuit, weights, inputs, why);
     require(compiled.has_value(), "{}", why);
     steps = *std::move(compiled);
-    for (size_t k = 0; k < observables.size(); ++k)
-      require(observables[k].max_wire() < circuit.wires(), "observable {} names wire {}, but the circuit has {} wires",
-              k, observables[k].max_wire(), circuit.wires());
+    require_wires(observables, circuit.wires());
     for (const CliffordStep& step : steps)
       if (step.kind == Clifford::Channel) mixtures[step.operation] = mixture(*operation(step).channel);
+    const Circuit body = observables.empty() ? circuit : circuit.without_final_measurements();
+    if (body.operations().size() < circuit.operations().size())
+      unmeasured = std::make_unique<Impl>(body, observables, weights, inputs);
   }
 
   const Operation& operation(const CliffordStep& step) const { return circuit.operations()[step.operation]; }
@@ -300,7 +303,7 @@ int StabilizerSimulator::words() const {
 }
 
 void StabilizerSimulator::expectations(double* values) const {
-  const Impl& impl = *impl_;
+  const Impl& impl = impl_->unmeasured ? *impl_->unmeasured : *impl_;
   for (const CliffordStep& step : impl.steps)
     require(!step.conditional, "operation {}: expectation values with conditions are not supported; draw samples",
             step.operation);

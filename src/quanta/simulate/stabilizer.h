@@ -32,7 +32,8 @@ class StabilizerSimulator {
 
   /// values[k] = tr(rho O_k) at the circuit's end, exactly: each Pauli string is taken back through the circuit, where
   /// it stays a string; channels shrink it and measurements leave it or make it 0. Without noise a string has the
-  /// value -1, 0 or 1. Throws Error if the circuit has conditions.
+  /// value -1, 0 or 1. Final measurements (Circuit::without_final_measurements) are left out: the observables are
+  /// measured in their place. Throws Error if the circuit has conditions.
   void expectations(double* values) const;
 
   /// Words of 64 bits that hold the classical bits: bit c is bit c % 64 of word c / 64.

@@ -311,7 +311,7 @@ TEST(Stabilizer, NoiseEqualsTheDensityMatrix) {
         circuit.channel(pauli_channel(p), {a, b});
       }
     }
-    const Matrix rho = density(circuit);
+    const Matrix rho = density(circuit.without_final_measurements());
     const std::vector<PauliSum> strings = all_strings(n);
     const std::vector<double> values = expectations(StabilizerSimulator(circuit, strings));
     for (size_t i = 0; i < strings.size(); ++i) {
@@ -462,6 +462,14 @@ TEST(Stabilizer, SaysWhatItCannotDo) {
   EXPECT_THAT([] { samples(Circuit(1).h(0), 1, 1); }, ThrowsMessage<Error>(HasSubstr("measure_all")));
   EXPECT_THAT([] { expectations(StabilizerSimulator(Circuit(1, 1).when({}, Circuit(1, 1).x(0)), {Z(0)})); },
               ThrowsMessage<Error>(HasSubstr("conditions")));
+}
+
+// As in all engines, observables are measured in the place of final measurements.
+TEST(Stabilizer, LeavesFinalMeasurementsOut) {
+  Circuit circuit(2);
+  circuit.h(0).cx(0, 1).measure_all();
+  EXPECT_THAT(expectations(StabilizerSimulator(circuit, {X(0) * X(1), Z(0) * Z(1)})), testing::ElementsAre(1, 1));
+  EXPECT_THAT(expectations(StabilizerSimulator(circuit.x(0), {X(0) * X(1), Z(0) * Z(1)})), testing::ElementsAre(0, -1));
 }
 
 }  // namespace

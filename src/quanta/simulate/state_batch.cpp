@@ -7,8 +7,8 @@
 
 #include "quanta/core/error.h"
 #include "quanta/core/parallel.h"
+#include "quanta/simulate/checks.h"
 #include "quanta/simulate/large.h"
-#include "quanta/simulate/memory.h"
 #include "quanta/simulate/row_kernels.h"
 
 namespace quanta::simulate {
@@ -568,6 +568,8 @@ std::vector<uint64_t> StateBatch<T>::draw(std::span<const double> uniform) const
     };
     double total = 0;
     for (uint64_t i = 0; i < blocks * lows; ++i) total += cell(i);
+    require(std::isfinite(total) && total > 0,
+            "cannot sample: the probabilities sum to {}; check the weights and inputs", total);
     double left = uniform[size_t(b)] * total;
     uint64_t chosen = 0;
     for (uint64_t i = 0; i < blocks * lows; ++i) {

@@ -9,7 +9,7 @@
 
 #include "quanta/core/error.h"
 #include "quanta/core/parallel.h"
-#include "quanta/simulate/memory.h"
+#include "quanta/simulate/checks.h"
 #include "quanta/simulate/state_batch.h"
 
 namespace quanta {
@@ -112,9 +112,7 @@ struct Trajectories<T>::Impl {
 
   Impl(const Circuit& c, const std::vector<PauliSum>& o, TrajectoryOptions options)
       : circuit(c), observables(o), options(options) {
-    for (const PauliSum& sum : observables)
-      require(sum.max_wire() < circuit.wires(), "observable {}: wire {} is out of range, the circuit has wires 0..{}",
-              sum.to_string(), sum.max_wire(), circuit.wires() - 1);
+    require_wires(observables, circuit.wires());
     require(options.trajectories >= 1, "expected at least one trajectory, got {}", options.trajectories);
     const double states = runs_together() ? double(threads()) : 1;
     require_memory(fmt::format("trajectories of {} qubits", circuit.wires()),
@@ -213,6 +211,7 @@ struct Trajectories<T>::Impl {
       };
       double total = 0;
       for (size_t k = 0; k < count; ++k) total += probability(k);
+      require(total > 0, "cannot sample: the probabilities are not finite; check the weights and inputs");
       double left = chunk.streams[lane].uniform() * total;
       for (size_t k = 0; k < count; ++k) {
         if (probability(k) <= 0) continue;
@@ -270,7 +269,7 @@ struct Trajectories<T>::Impl {
   /// Runs all trajectories; visit(sample, first trajectory, chunk) sees their ends.
   void run(int64_t batch, const T* weights, const T* inputs, int64_t count, const Random& random,
            const std::function<void(int64_t, int64_t, Chunk&)>& visit) const {
-    require(batch >= 0, "the batch size is {}, expected 0 or more", batch);
+    require_batch(batch);
     const int64_t chunks = (count + lanes() - 1) / lanes();
     const auto start = [&](int64_t b) {
       Chunk chunk(circuit, 1, weights, inputs + b * circuit.inputs());
@@ -326,10 +325,13 @@ void Trajectories<T>::expectations(int64_t batch, const T* weights, const T* inp
   const bool certain = impl_->prefix == impl_->steps.size();
   const int64_t count = certain ? 1 : impl_->options.trajectories, lanes = impl_->lanes(),
                 chunks = (count + lanes - 1) / lanes;
+  require_batch(batch);
   // Mean and sum of squared deviations of each chunk, put together in their order (Chan, Golub, LeVeque 1979).
   struct Moments {
     double count = 0, mean = 0, squares = 0;
   };
+  require_memory(fmt::format("a mean over {} trajectories", count),
+                 double(batch) * double(chunks) * double(K) * sizeof(Moments));
   std::vector<Moments> moments(size_t(batch * chunks) * K);
   impl_->run(batch, weights, inputs, count, random, [&](int64_t b, int64_t first, auto& chunk) {
     const size_t size = size_t(chunk.states.batch());

@@ -328,6 +328,17 @@ TEST(Trajectories, Errors) {
   const Trajectories<double> trajectories(circuit);
   EXPECT_THROW(trajectories.shots(1, nullptr, nullptr, -1, Random(1), nullptr), Error);
   EXPECT_THROW(trajectories.expectations(-1, nullptr, nullptr, Random(1), nullptr), Error);
+  const Circuit noisy = Circuit(1).ry(0, weight()).channel(amplitude_damping(0.1), {0}).measure_all();
+  const Trajectories<double> observed(noisy, {Z(0)}, {.trajectories = int64_t{1} << 60});
+  EXPECT_THAT([&] { observed.expectations(-1, nullptr, nullptr, Random(1), nullptr); },
+              ThrowsMessage<Error>(HasSubstr("batch")));
+  const double angle = 0.3, not_finite = NAN;
+  double value = 0;
+  uint8_t bit = 0;
+  EXPECT_THAT([&] { observed.expectations(1, &angle, nullptr, Random(1), &value); },
+              ThrowsMessage<Error>(HasSubstr("trajectories takes")));
+  EXPECT_THAT([&] { observed.shots(1, &not_finite, nullptr, 1, Random(1), &bit); },
+              ThrowsMessage<Error>(HasSubstr("not finite")));
 }
 
 }  // namespace

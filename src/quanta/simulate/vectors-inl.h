@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <limits>
 
 HWY_BEFORE_NAMESPACE();
@@ -78,12 +79,27 @@ HWY_INLINE V<T> im_conj(const C<T>& a, const C<T>& b) {  // Im(conj(a) b)
   return hn::NegMulAdd(a.im, b.re, hn::Mul(a.re, b.im));
 }
 
+/// For angles that are too large for sine_cosine's reduction, or not finite.
+template <class T>
+HWY_NOINLINE void sine_cosine_one_by_one(const T* angle, T* sine, T* cosine) {
+  for (size_t i = 0; i < kLanes<T>; ++i) {
+    sine[i] = std::sin(angle[i]);
+    cosine[i] = std::cos(angle[i]);
+  }
+}
+
 /// {cos, sin}: reduction to [-pi/4, pi/4] by pi/2 in three parts, then the polynomials of the Cephes library.
 template <class T>
 HWY_INLINE C<T> sine_cosine(V<T> angle) {
   const Tag<T> d;
   const hn::RebindToSigned<Tag<T>> di;
   constexpr bool kSingle = sizeof(T) == 4;
+  if (HWY_UNLIKELY(!hn::AllTrue(d, hn::Lt(hn::Abs(angle), set<T>(kSingle ? T(0x1p20) : T(0x1p45)))))) {
+    HWY_ALIGN T x[kLanes<T>], sine[kLanes<T>], cosine[kLanes<T>];
+    store<T>(angle, x);
+    sine_cosine_one_by_one(x, sine, cosine);
+    return {load(cosine), load(sine)};
+  }
   const V<T> turns = hn::Round(hn::Mul(angle, set<T>(T(0.63661977236758134308))));
   V<T> r = hn::NegMulAdd(turns, set<T>(kSingle ? T(1.5703125) : T(1.57079625129699707031)), angle);
   r = hn::NegMulAdd(turns, set<T>(kSingle ? T(4.837512969970703125e-4) : T(7.54978941586159635335e-08)), r);
