@@ -66,30 +66,33 @@ void require_state(const Circuit& circuit, std::string_view name) {
 template <class Real>
 class StateVector : public Backend {
  public:
-  StateVector(const Circuit& circuit, const std::vector<double>& inputs)
-      : circuit_(circuit), body_(circuit.without_final_measurements()), inputs_(inputs.begin(), inputs.end()) {
+  StateVector(const Circuit& circuit, const std::vector<double>& inputs, Storage storage = Storage::Full)
+      : circuit_(circuit),
+        body_(circuit.without_final_measurements()),
+        inputs_(inputs.begin(), inputs.end()),
+        storage_(storage) {
     require_state(circuit, "statevector");
   }
 
   std::vector<Complex> state() const override {
     std::vector<std::complex<Real>> amplitudes(size_t{1} << body_.wires());
-    Simulator<Real>(body_).states(1, nullptr, inputs_.data(), amplitudes.data());
+    Simulator<Real>(body_, {}, storage_).states(1, nullptr, inputs_.data(), amplitudes.data());
     return {amplitudes.begin(), amplitudes.end()};
   }
   std::vector<double> probabilities() const override {
     std::vector<Real> values(size_t{1} << body_.wires());
-    Simulator<Real>(body_).probabilities(1, nullptr, inputs_.data(), values.data());
+    Simulator<Real>(body_, {}, storage_).probabilities(1, nullptr, inputs_.data(), values.data());
     return {values.begin(), values.end()};
   }
   std::vector<double> expectations(const std::vector<PauliSum>& observables, const Random&) const override {
     std::vector<Real> values(observables.size());
-    Simulator<Real>(body_, observables).expectations(1, nullptr, inputs_.data(), values.data());
+    Simulator<Real>(body_, observables, storage_).expectations(1, nullptr, inputs_.data(), values.data());
     return {values.begin(), values.end()};
   }
   std::map<Bits, int64_t> counts(int64_t shots, const Random& random) const override {
     require(body_.wires() <= 64, "the backend statevector draws samples of at most 64 qubits, got {}", body_.wires());
     std::vector<uint64_t> samples(static_cast<size_t>(shots));
-    Simulator<Real>(body_).samples(1, nullptr, inputs_.data(), shots, random, samples.data());
+    Simulator<Real>(body_, {}, storage_).samples(1, nullptr, inputs_.data(), shots, random, samples.data());
     return count(circuit_, samples, 1);
   }
 
@@ -97,6 +100,7 @@ class StateVector : public Backend {
   Circuit circuit_;
   Circuit body_;
   std::vector<Real> inputs_;
+  Storage storage_;
 };
 
 #ifdef QUANTA_HAS_STABILIZER
@@ -227,9 +231,16 @@ class Mps : public Backend {
 #endif
 
 template <template <class> class Engine>
-std::unique_ptr<Backend> make(const Circuit& circuit, const std::vector<double>& inputs, bool single_precision) {
-  if (single_precision) return std::make_unique<Engine<float>>(circuit, inputs);
+std::unique_ptr<Backend> make(const Circuit& circuit, const std::vector<double>& inputs, Precision precision) {
+  require(precision != Precision::Half, "half precision is for the backend statevector only; use float");
+  if (precision == Precision::Float) return std::make_unique<Engine<float>>(circuit, inputs);
   return std::make_unique<Engine<double>>(circuit, inputs);
+}
+
+std::unique_ptr<Backend> make_state_vector(const Circuit& circuit, const std::vector<double>& inputs,
+                                           Precision precision) {
+  if (precision != Precision::Half) return make<StateVector>(circuit, inputs, precision);
+  return std::make_unique<StateVector<float>>(circuit, inputs, Storage::Half);
 }
 
 constexpr int kLargestState = 28;    // qubits that `auto` gives to a state vector
@@ -239,12 +250,12 @@ constexpr int kLargestDensity = 10;  // and to a density matrix
 struct Engine {
   std::string_view name;
   bool (*fits)(const Circuit&, const std::vector<double>& inputs, Task);
-  std::unique_ptr<Backend> (*make)(const Circuit&, const std::vector<double>& inputs, bool single_precision);
+  std::unique_ptr<Backend> (*make)(const Circuit&, const std::vector<double>& inputs, Precision precision);
 };
 const Engine kEngines[] = {
     {"statevector",
      [](const Circuit& c, const std::vector<double>&, Task) { return c.wires() <= kLargestState && runs_as_state(c); },
-     make<StateVector>},
+     make_state_vector},
 #ifdef QUANTA_HAS_STABILIZER
     {"stabilizer",
      [](const Circuit& c, const std::vector<double>& inputs, Task task) {
@@ -291,10 +302,10 @@ std::map<Bits, int64_t> Backend::counts(int64_t, const Random&) const {
 
 std::pair<std::string, std::unique_ptr<Backend>> make_backend(const std::string& name, const Circuit& circuit,
                                                               const std::vector<double>& inputs, Task task,
-                                                              bool single_precision) {
+                                                              Precision precision) {
   for (const Engine& engine : kEngines)
     if (engine.name == name || (name == "auto" && engine.fits(circuit, inputs, task)))
-      return {std::string(engine.name), engine.make(circuit, inputs, single_precision)};
+      return {std::string(engine.name), engine.make(circuit, inputs, precision)};
   if (name == "auto")
     fail(
         "no backend can do this: the circuit measures or resets in its midst, has conditions or noise, or is too "

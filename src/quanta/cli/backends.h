@@ -15,6 +15,7 @@ namespace quanta::cli {
 using Bits = std::vector<uint8_t>;  // a circuit's classical bits after a run
 
 enum class Task { State, Probabilities, Expectations, Counts };
+enum class Precision { Double, Float, Half };  // Half: floats, stored in 16 bits; of state vectors only
 
 /// What an engine can be asked about a circuit without weights. What it cannot answer throws Error.
 class Backend {
@@ -30,7 +31,7 @@ class Backend {
 /// that does not exist and Error if it cannot run the circuit.
 std::pair<std::string, std::unique_ptr<Backend>> make_backend(const std::string& name, const Circuit& circuit,
                                                               const std::vector<double>& inputs, Task task,
-                                                              bool single_precision);
+                                                              Precision precision);
 
 /// "auto, statevector, ..."
 std::string backend_names();
