@@ -26,7 +26,8 @@ using namespace qasm;
 constexpr int kMaxAlternatives = 64;
 constexpr size_t kMaxRegisters = 10000;
 constexpr int kMaxIncludes = 1000;
-constexpr int64_t kMaxCells = 1 << 20;
+constexpr int64_t kMaxCells = 1 << 16;  // of an array
+constexpr int kMaxLongRegister = 4096;  // bits that are compared with integers of 64 bits and more
 constexpr int kMaxMatchedWires = 5;
 
 // Alternatives that exclude each other, each a list of conditions that all hold.
@@ -681,6 +682,8 @@ class Reader {
   Value large_comparison(size_t op, std::string_view text, const Condition& bits, const std::vector<uint64_t>& value) {
     check(text == "==" || text == "!=", op, "{} of classical bits is not supported for numbers of 64 bits and more",
           shown(op));
+    check(bits.count <= kMaxLongRegister, op, "a register of more than {} bits cannot be compared with such a number",
+          kMaxLongRegister);
     std::vector<Condition> parts;
     bool fits = true;
     for (int k = 0; k < std::max(int(value.size()), (bits.count + 63) / 64); ++k) {
@@ -983,7 +986,7 @@ class Reader {
     expect("]");
     const size_t token = at_;
     const std::string_view name = expect_name("a name");
-    charge(token, count);
+    charge(token, 64 * count);
     if (is_constant && !is("=")) unexpected("'='");
     if (accept("="))
       array_value(array, 0, type);

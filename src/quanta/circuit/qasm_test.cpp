@@ -588,7 +588,7 @@ TEST(QasmErrors, Version3) {
       {"array[int, 2, 2] a; int i = a[0];", "2:29", "'a' is an array here"},
       {"array[int, 2] a; int i = a[2];", "2:28", "index 2 is out of range"},
       {"array[int, 2] a; int i = a[0, 0];", "2:31", "more indices"},
-      {"array[int, 9999999, 9999999] a;", "2:12", "1..1048576 elements"},
+      {"array[int, 9999999, 9999999] a;", "2:12", "1..65536 elements"},
       {"array[qubit, 2] a;", "2:7", "array of type 'qubit'"},
       {"const array[int, 2] a = {1, 2}; a[0] = 1;", "2:33", "cannot be assigned to"},
       {"array[int, 2] a; array[int, 3] b = a;", "2:36", "another shape"},
