@@ -390,7 +390,7 @@ class Reader {
       fail_at(token, "{} has no value here", shown(token));
     }
     constexpr double pi = std::numbers::pi;
-    if (name == "pi" || (v3_ && name == "π")) return Value::of(Angle(pi));
+    if (name == "pi" || name == "π") return Value::of(Angle(pi));
     if (v3_) {
       if (name == "tau" || name == "τ") return Value::of(Angle(2 * pi));
       if (name == "euler" || name == "ℇ") return Value::of(Angle(std::numbers::e));
@@ -833,8 +833,10 @@ class Reader {
     for (size_t i = 0; i + 1 < source_->tokens.size(); ++i) {
       const std::string_view word = source_->view(i);
       const bool is_start = i == 0 || source_->view(i - 1) == ";" || source_->view(i - 1) == "}";
-      static constexpr std::string_view kVersion3[] = {"qubit", "bit",   "input", "output", "const", "int",
-                                                       "uint",  "float", "angle", "bool",   "let",   "for"};
+      static constexpr std::string_view kVersion3[] = {
+          "qubit", "bit",           "input", "output", "const",   "int",      "uint",   "float",  "angle",
+          "bool",  "let",           "for",   "array",  "while",   "switch",   "def",    "extern", "defcal",
+          "cal",   "defcalgrammar", "box",   "gphase", "complex", "duration", "stretch"};
       v3_ |= word == "\"stdgates.inc\"" || (is_start && std::ranges::find(kVersion3, word) != std::end(kVersion3));
     }
   }

@@ -29,16 +29,17 @@ bool bit(const uint64_t* sample, int wire) {
   return sample[wire / 64] >> (wire % 64) & 1;
 }
 
-/// Samples of the wires [shots, words] as classical bits, by the measurements at the circuit's end.
-std::map<Bits, int64_t> count(const Circuit& circuit, const std::vector<uint64_t>& samples, int words) {
-  std::map<Bits, int64_t> counts;
-  for (size_t s = 0; s < samples.size(); s += size_t(words)) {
-    Bits bits(size_t(circuit.clbits()), 0);
-    for (const Operation& operation : circuit.operations())
-      if (operation.kind == GateKind::Measure) bits[size_t(operation.clbit)] = bit(&samples[s], operation.wires[0]);
-    ++counts[bits];
-  }
-  return counts;
+/// Of samples of the wires [shots, words], by the measurements at the circuit's end.
+Counts count(const Circuit& circuit, const std::vector<uint64_t>& samples, int words) {
+  std::vector<std::pair<int, int>> measured;  // wire, classical bit
+  for (const Operation& operation : circuit.operations())
+    if (operation.kind == GateKind::Measure) measured.emplace_back(operation.wires[0], operation.clbit);
+  const size_t clbits = size_t(circuit.clbits()), shots = samples.size() / size_t(words);
+  std::vector<uint8_t> bits(shots * clbits, 0);
+  for (size_t s = 0; s < shots; ++s)
+    for (const auto& [wire, clbit] : measured)
+      bits[s * clbits + size_t(clbit)] = bit(&samples[s * size_t(words)], wire);
+  return count_bits(circuit, bits);
 }
 
 bool measures_at_the_end_only(const Circuit& circuit) {
@@ -89,7 +90,7 @@ class StateVector : public Backend {
     Simulator<Real>(body_, observables, storage_).expectations(1, nullptr, inputs_.data(), values.data());
     return {values.begin(), values.end()};
   }
-  std::map<Bits, int64_t> counts(int64_t shots, const Random& random) const override {
+  Counts counts(int64_t shots, const Random& random) const override {
     require(body_.wires() <= 64, "the backend statevector draws samples of at most 64 qubits, got {}", body_.wires());
     std::vector<uint64_t> samples(static_cast<size_t>(shots));
     Simulator<Real>(body_, {}, storage_).samples(1, nullptr, inputs_.data(), shots, random, samples.data());
@@ -114,18 +115,16 @@ class Stabilizer : public Backend {
     StabilizerSimulator(circuit_.without_final_measurements(), observables, {}, inputs_).expectations(values.data());
     return values;
   }
-  std::map<Bits, int64_t> counts(int64_t shots, const Random& random) const override {
+  Counts counts(int64_t shots, const Random& random) const override {
     const StabilizerSimulator simulator(circuit_, {}, {}, inputs_);
     const size_t words = size_t(simulator.words());
     std::vector<uint64_t> samples(static_cast<size_t>(shots) * words);
     simulator.samples(shots, random, samples.data());
-    std::map<Bits, int64_t> counts;
-    for (size_t s = 0; s < samples.size(); s += words) {
-      Bits bits;
+    std::vector<uint8_t> bits;
+    bits.reserve(size_t(shots) * size_t(circuit_.clbits()));
+    for (size_t s = 0; s < samples.size(); s += words)
       for (int c = 0; c < circuit_.clbits(); ++c) bits.push_back(bit(&samples[s], c));
-      ++counts[bits];
-    }
-    return counts;
+    return count_bits(circuit_, bits);
   }
 
  private:
@@ -151,7 +150,7 @@ class Density : public Backend {
     DensitySimulator<Real>(circuit_, observables).expectations(1, nullptr, inputs_.data(), values.data());
     return {values.begin(), values.end()};
   }
-  std::map<Bits, int64_t> counts(int64_t shots, const Random& random) const override {
+  Counts counts(int64_t shots, const Random& random) const override {
     require(measures_at_the_end_only(circuit_),
             "the backend density draws outcomes of measurements at the circuit's end only; use trajectories");
     std::vector<uint64_t> samples(static_cast<size_t>(shots));
@@ -177,13 +176,11 @@ class TrajectoryBackend : public Backend {
     Trajectories<Real>(circuit_, observables).expectations(1, nullptr, inputs_.data(), random, values.data());
     return {values.begin(), values.end()};
   }
-  std::map<Bits, int64_t> counts(int64_t shots, const Random& random) const override {
+  Counts counts(int64_t shots, const Random& random) const override {
     const size_t clbits = size_t(circuit_.clbits());
     std::vector<uint8_t> bits(static_cast<size_t>(shots) * clbits);
     Trajectories<Real>(circuit_).shots(1, nullptr, inputs_.data(), shots, random, bits.data());
-    std::map<Bits, int64_t> counts;
-    for (size_t s = 0; s < size_t(shots); ++s) ++counts[Bits(&bits[s * clbits], &bits[s * clbits] + clbits)];
-    return counts;
+    return count_bits(circuit_, bits);
   }
 
  private:
@@ -216,7 +213,7 @@ class Mps : public Backend {
     MpsSimulator<Real>(body_, observables).expectations(1, nullptr, inputs_.data(), values.data());
     return {values.begin(), values.end()};
   }
-  std::map<Bits, int64_t> counts(int64_t shots, const Random& random) const override {
+  Counts counts(int64_t shots, const Random& random) const override {
     const MpsSimulator<Real> simulator(body_);
     std::vector<uint64_t> samples(static_cast<size_t>(shots) * size_t(simulator.words()));
     simulator.samples(1, nullptr, inputs_.data(), shots, random, samples.data());
@@ -296,7 +293,7 @@ std::vector<double> Backend::probabilities() const {
 std::vector<double> Backend::expectations(const std::vector<PauliSum>&, const Random&) const {
   fail("this backend has no expectation values");
 }
-std::map<Bits, int64_t> Backend::counts(int64_t, const Random&) const {
+Counts Backend::counts(int64_t, const Random&) const {
   fail("this backend draws no samples");
 }
 

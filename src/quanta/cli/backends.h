@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -9,10 +8,9 @@
 
 #include "quanta/circuit/circuit.h"
 #include "quanta/core/random.h"
+#include "quanta/simulate/counts.h"
 
 namespace quanta::cli {
-
-using Bits = std::vector<uint8_t>;  // a circuit's classical bits after a run
 
 enum class Task { State, Probabilities, Expectations, Counts };
 enum class Precision { Double, Float, Half };  // Half: floats, stored in 16 bits; of state vectors only
@@ -24,7 +22,7 @@ class Backend {
   virtual std::vector<Complex> state() const;
   virtual std::vector<double> probabilities() const;
   virtual std::vector<double> expectations(const std::vector<PauliSum>& observables, const Random& random) const;
-  virtual std::map<Bits, int64_t> counts(int64_t shots, const Random& random) const;
+  virtual Counts counts(int64_t shots, const Random& random) const;
 };
 
 /// The engine of that name, or for "auto" the first that can do the task, and its name. Throws UsageError for a name

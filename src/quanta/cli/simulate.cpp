@@ -1,7 +1,6 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <map>
 
 #include "quanta/circuit/noise.h"
 #include "quanta/circuit/qasm.h"
@@ -104,17 +103,6 @@ std::string basis_state(size_t index, int wires) {
   return text;
 }
 
-/// Each register with its highest bit left, the last one declared first.
-std::string outcome(const Circuit& circuit, const Bits& bits) {
-  std::string text;
-  const auto& registers = circuit.registers();
-  for (size_t r = registers.size(); r-- > 0;) {
-    for (int i = registers[r].size; i-- > 0;) text += bits[size_t(registers[r].first + i)] ? '1' : '0';
-    if (r > 0) text += ' ';
-  }
-  return text;
-}
-
 void simulate(const Options& options) {
   const int actions = int(options.state) + int(options.probs) + int(!options.expect.empty()) + int(options.shots > 0);
   if (actions != 1)
@@ -148,10 +136,7 @@ void simulate(const Options& options) {
       circuit = std::move(measured);
     }
     const auto [name, backend] = run(circuit, Task::Counts);
-    nlohmann::ordered_json counts = nlohmann::ordered_json::object();
-    std::map<std::string, int64_t> sorted;
-    for (const auto& [bits, count] : backend->counts(options.shots, random)) sorted[outcome(circuit, bits)] += count;
-    for (const auto& [key, count] : sorted) counts[key] = count;
+    const nlohmann::ordered_json counts = backend->counts(options.shots, random);
     result.update({{"backend", name}, {"shots", options.shots}, {"seed", options.seed}, {"counts", counts}});
     return print_json(result);
   }
