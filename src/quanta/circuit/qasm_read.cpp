@@ -337,8 +337,9 @@ class Reader {
   }
 
   // An integer in digits of 64 bits, lowest first.
-  std::vector<uint64_t> limbs(size_t token, std::string_view digits, int base) const {
-    check(digits.size() <= 20000, token, "the number {} has too many digits", shown(token));
+  std::vector<uint64_t> limbs(size_t token, std::string_view digits, int base) {
+    check(digits.size() <= 5000, token, "the number {} has too many digits", shown(token));
+    charge(token, int64_t(digits.size() * digits.size()) / 1000);
     std::vector<uint64_t> result{0};
     for (const char c : digits) {
       unsigned __int128 carry = unsigned(c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10);
@@ -353,7 +354,7 @@ class Reader {
   }
 
   // "0110" as a number, its last digit being bit 0.
-  Value bit_string(size_t token) const {
+  Value bit_string(size_t token) {
     const std::string_view text = source_->view(token);
     std::string digits(text.substr(1, text.size() - 2));
     std::erase(digits, '_');
@@ -406,7 +407,8 @@ class Reader {
     if (!is("[")) return {.type = Value::kBits, .bits = {.first = symbol.first, .count = symbol.size}};
     const Operand bits = select(token, symbol);
     const int count = int(bits.elements.size());
-    check(bits.elements.back() - bits.elements.front() == count - 1, token, "a condition reads neighbouring bits only");
+    for (int i = 0; i < count; ++i)
+      check(bits.elements[size_t(i)] == bits.elements[0] + i, token, "a condition reads neighbouring bits only");
     return {.type = Value::kBits, .bits = {.first = bits.elements.front(), .count = count}};
   }
 

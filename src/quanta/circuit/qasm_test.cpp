@@ -595,6 +595,7 @@ TEST(QasmErrors, Version3) {
       {"while (true) { }", "2:1", "too many steps"},
       {"int n = sizeof(q, 1);", "2:16", "no dimension 1"},
       {"if (c == q) x q[0];", "2:10", "has no value"},
+      {"bit[6] d; if (d[{0, 5, 2}] == 1) x q[0];", "2:15", "neighbouring"},
       {"bit[2] d; if (c == d) x q[0];", "2:17", "registers with each other"},
       {"bit[2] d = 4;", "2:12", "does not fit"},
       {"bit[2] d = 2; d[0] = measure q[0];", "2:15", "cannot be assigned to"},
