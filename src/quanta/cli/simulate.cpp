@@ -53,10 +53,12 @@ const NoiseKind kNoise[] = {
      [](NoiseModel& model, const std::vector<double>& p) { model.readout(p[0], p[1]); }},
 };
 
-std::string noise_names() {
+std::string noise_names(bool meaning) {
   std::string text;
-  for (const NoiseKind& kind : kNoise)
-    text += fmt::format("{}{}={}", text.empty() ? "" : "; ", kind.name, kind.meaning);
+  for (const NoiseKind& kind : kNoise) {
+    text += fmt::format("{}{}", text.empty() ? "" : meaning ? "; " : ", ", kind.name);
+    if (meaning) text += fmt::format("={}", kind.meaning);
+  }
   return text;
 }
 
@@ -66,7 +68,8 @@ NoiseModel noise_model(const std::string& text) {
   const NoiseKind* kind = nullptr;
   std::vector<double> values;
   const auto wrong = [&](const std::string& what) {
-    return UsageError(fmt::format("--noise '{}': {}; expected, separated by commas, {}", text, what, noise_names()));
+    return UsageError(
+        fmt::format("--noise '{}': {}; expected KIND=P,... of the kinds {}", text, what, noise_names(false)));
   };
   const auto finish = [&] {
     if (!kind) return;
@@ -87,9 +90,10 @@ NoiseModel noise_model(const std::string& text) {
     }
     double p = -1;
     const auto [end, status] = std::from_chars(part.data(), part.data() + part.size(), p);
-    if (!kind || values.size() == kind->values || status != std::errc() || end != part.data() + part.size() ||
-        !(p >= 0 && p <= 1))
+    if (status != std::errc() || end != part.data() + part.size() || !(p >= 0 && p <= 1))
       throw wrong(fmt::format("got '{}', not a probability in 0..1", part));
+    if (!kind) throw wrong(fmt::format("'{}' has no kind", part));
+    if (values.size() == kind->values) throw wrong(fmt::format("{} takes no {} values", kind->name, values.size() + 1));
     values.push_back(p);
   }
   finish();
@@ -199,7 +203,7 @@ void add_simulate(CLI::App& app, int& status) {
   command->add_option("--backend", options->backend, "One of: " + backend_names())
       ->capture_default_str()
       ->type_name("NAME");
-  command->add_option("--noise", options->noise, "Noise behind every gate, separated by commas: " + noise_names())
+  command->add_option("--noise", options->noise, "Noise behind every gate, separated by commas: " + noise_names(true))
       ->type_name("KIND=P,...");
   command->add_option("--precision", options->precision, "double, float, or half (a state vector in 16-bit numbers)")
       ->check(CLI::IsMember({"double", "float", "half"}))
