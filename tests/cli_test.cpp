@@ -369,6 +369,13 @@ TEST_F(Cli, Compiles) {
   EXPECT_EQ(counts.at("after").at("gates").at("cx"), 2) << "a layout exists that needs no SWAP";
   EXPECT_EQ(counts.at("final_layout").size(), 3u);
   EXPECT_EQ(json::parse(quanta({"compile", at("out.qasm"), "--json"}).output).at("before"), counts.at("after"));
+  EXPECT_EQ(quanta({"compile", at("ghz.qasm"), "--basis", "any", "--qasm", "2", "--out", at("same.qasm")}).status, 0);
+  EXPECT_EQ(read_file(at("same.qasm")),
+            "OPENQASM 2.0;\ninclude \"qelib1.inc\";\nqreg q[3];\nh q[0];\ncx q[0], q[1];\ncx q[0], q[2];\n");
+  EXPECT_THAT(error_of({"compile", at("ghz.qasm"), "--basis", "any", "--coupling", "line"}, 2), HasSubstr("coupling"));
+  EXPECT_THAT(error_of({"compile", at("ghz.qasm"), "--qasm", "4"}, 2), HasSubstr("--qasm"));
+  EXPECT_THAT(error_of({"compile", at("ghz.qasm"), "--level", "4"}, 2), HasSubstr("--level"));
+  EXPECT_THAT(error_of({"compile", at("ghz.qasm"), "--out", at("no/folder.qasm")}, 1), HasSubstr("no/folder.qasm"));
   EXPECT_THAT(error_of({"compile", at("ghz.qasm"), "--basis", "sy"}, 1), HasSubstr("no gate 'sy'"));
   EXPECT_THAT(error_of({"compile", at("ghz.qasm"), "--coupling", "circle"}, 1), HasSubstr("circle"));
   EXPECT_THAT(error_of({"compile", at("none.qasm")}, 1), HasSubstr("none.qasm"));
@@ -404,6 +411,27 @@ TEST_F(Cli, DrawsAndSimulatesOpenQasm) {
   const json values = result({at("bell.qasm"), "--expect", "Z0 Z1 + 0.5 Z2", "--expect", "Z0"})["expectations"];
   EXPECT_NEAR(values["Z0 Z1 + 0.5 Z2"].get<double>(), 1.5, 1e-12);
   EXPECT_NEAR(values["Z0"].get<double>(), 0, 1e-12);
+  // Noise in closed form: each of two X gates flips with p; reading a 1 as 0 and a 0 as 1.
+  write_file(at("flip.qasm"),
+             "OPENQASM 2.0; include \"qelib1.inc\"; qreg q[1]; creg c[1]; x q[0]; x q[0]; "
+             "measure q[0] -> c[0];");
+  const auto noisy = [&](const std::string& noise) {
+    return result({at("flip.qasm"), "--expect", "Z0", "--noise", noise})["expectations"]["Z0"].get<double>();
+  };
+  EXPECT_NEAR(noisy("bit_flip=0.1"), 0.8 * 0.8, 1e-12);
+  EXPECT_NEAR(noisy("phase_flip=0.3,phase_damping=0.2"), 1, 1e-12);
+  EXPECT_NEAR(noisy("bit_phase_flip=0.1,depolarizing=0.2"), std::pow(0.8 * 0.8, 2), 1e-12);
+  EXPECT_NEAR(noisy("depolarizing=0.1,0.5"), 0.9 * 0.9, 1e-12) << "no gate on two qubits";
+  EXPECT_NEAR(noisy("amplitude_damping=0.25"), 1 - 2 * 0.25 * 0.75, 1e-12);
+  const json read = result({at("flip.qasm"), "--shots", "20000", "--noise", "readout=0.25,0"})["counts"];
+  EXPECT_NEAR(read["1"].get<double>() / 20000, 0.25, 0.02);
+  std::string wide = "OPENQASM 2.0; include \"qelib1.inc\"; qreg q[15]; h q[0];";
+  for (int q = 0; q < 14; ++q) wide += " cx q[" + std::to_string(q) + "], q[" + std::to_string(q + 1) + "];";
+  write_file(at("wide.qasm"), wide);
+  EXPECT_NEAR(
+      result({at("wide.qasm"), "--probs", "--precision", "half"})["probabilities"]["000000000000000"].get<double>(),
+      0.5, 1e-4);
+
   EXPECT_EQ(result({at("input.qasm"), "--inputs", "3.141592653589793", "--shots", "9"})["counts"],
             json::parse("{\"10\": 9}"));
 
@@ -417,7 +445,15 @@ TEST_F(Cli, DrawsAndSimulatesOpenQasm) {
   EXPECT_THAT(error_of({"simulate", at("bell.qasm"), "--state", "--probs"}, 2), HasSubstr("one of"));
   EXPECT_THAT(error_of({"simulate", at("bell.qasm"), "--shots", "0"}, 2), HasSubstr("--shots"));
   EXPECT_THAT(error_of({"simulate", at("bell.qasm"), "--state", "--backend", "gpu"}, 2), HasSubstr("statevector"));
-  EXPECT_THAT(error_of({"simulate", at("bell.qasm"), "--state", "--noise", "dust=1"}, 2), HasSubstr("depolarizing"));
+  for (const std::string noise :
+       {"dust=1", "bit_flip", "bit_flip=", "bit_flip=2", "bit_flip=0.1,0.2", "0.1", "readout=0.1,0.2,0.3",
+        "depolarizing=0.1,", "bit_flip=0.1,,readout=0.1", "bit_flip=nan"})
+    EXPECT_THAT(error_of({"simulate", at("bell.qasm"), "--probs", "--noise", noise}, 2),
+                HasSubstr("depolarizing, bit_flip"));
+  EXPECT_THAT(error_of({"simulate", at("bell.qasm"), "--state", "--noise", "bit_flip=0.1"}, 1), HasSubstr("noise"));
+  EXPECT_THAT(error_of({"simulate", at("bell.qasm"), "--state", "--precision", "half"}, 1), HasSubstr("14 qubits"));
+  EXPECT_THAT(error_of({"simulate", at("bell.qasm"), "--probs", "--precision", "half", "--backend", "mps"}, 1),
+              HasSubstr("statevector"));
 }
 
 TEST_F(Cli, MeasuresThisMachine) {

@@ -75,6 +75,8 @@ const std::vector<std::string> kVersion2 = {
     "cu3(1,2,3) a,b; c3x a[0],a[1],b[0],b[1]; rzz(sin(1)+ln(2)) a[0],b[0]; measure a[1] -> m[0]; barrier a,b[0];",
     "qreg q[2]; gate g a,b { U(0,-1.5e-3,.5) a; CX a,b; } gate g2 a,b { g a,b; g b,a; } g2 q[0],q[1]; U(sqrt(2),1,2) "
     "q;",
+    "include \"qelib1.inc\"; qreg q[3]; creg c[70]; if (c == 590295810358705651713) x q[0]; if (c[2] == 0) mcx "
+    "q[0],q[1],q[2];; barrier; ryy(0.1) q[0],q[1]; #line\n h q[1];",
 };
 const std::vector<std::string> kVersion3 = {
     "OPENQASM 3.0; include \"stdgates.inc\"; input float[64] t; const int n = 3; qubit[n] q; bit[n] c; gate g(a) x, y "
@@ -90,6 +92,15 @@ const std::vector<std::string> kVersion3 = {
     "rx(f * k << 1) q; if (bool(v[0])) U(0, tau / 8, -euler) q; @note x\npow(-2) @ sx q; c = measure q; if (int(c) < "
     "1) h "
     "q; inv @ ctrl @ gphase(pi / 3) q; u2(0, pi) q; cu(1, 2, 3, 4) $0, $1;",
+    "OPENQASM 3; include \"stdgates.inc\"; array[float[64], 2, 2] a = {{0.1, 0.2}, {1, 2},}; const array[int, 2] b = "
+    "{1, 0}; "
+    "qubit[2] q; bit[66] c; bit[2] m = \"10\"; for float f in a[1] { rx(f) q[b[0]]; } a[0, 1] += a[1][0]; int i = 2; "
+    "while (i > "
+    "0) { i -= 1; h q[i]; } box { x q[0]; } { y q[sizeof(q) - 1]; } if (c[0] != c[1]) z q[m[1]]; if (~c[2] & c[3]) s "
+    "q[0]; if (c "
+    "== 36893488147419103233) t q[0]; measure q[0]; reset q[0]; rz(popcount(5)) q[1],; measure q;\n@note 'x\npragma y "
+    "\"z\n",
+    "OPENQASM 3; qubit $0; qubit $1; bit c; CX $0, $1; measure $1 -> c; if (c == false) { } else { CX $1, $0; }",
 };
 const std::vector<std::string> kWords = {"(",
                                          ")",
@@ -167,7 +178,15 @@ const std::vector<std::string> kWords = {"(",
                                          "\"01\"",
                                          "negctrl ",
                                          "rz",
-                                         "cu"};
+                                         "cu",
+                                         "array[int, 2] ",
+                                         "while ",
+                                         "sizeof(",
+                                         "box ",
+                                         "~",
+                                         "\n@",
+                                         "\n#",
+                                         "36893488147419103233"};
 
 // Words and blanks as pieces that can be shuffled.
 std::vector<std::string> pieces(const std::string& text) {

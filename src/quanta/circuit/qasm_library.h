@@ -13,9 +13,10 @@ struct LibraryGate {
   std::string_view name;
   GateKind kind;
   int angles;
-  int wires;
+  int wires;       // 0: as many as given, all but the last are controls
   int controls;    // the first wires, as further controls of `kind`
-  uint8_t source;  // where it is declared; a definition of that name elsewhere is compared with it
+  uint8_t source;  // where it is declared; a definition of that name elsewhere is compared with it, and where there is
+                   // none and a library is included, the name may be used all the same
 };
 
 // clang-format off
@@ -25,7 +26,7 @@ inline constexpr auto kLibrary = [] {
                     stdgates = LibraryGate::kStdgates;
   return std::to_array<LibraryGate>({
       {"U", U, 3, 1, 0, LibraryGate::kBuiltin2 | LibraryGate::kBuiltin3},
-      {"CX", CX, 0, 2, 0, LibraryGate::kBuiltin2 | stdgates},
+      {"CX", CX, 0, 2, 0, LibraryGate::kBuiltin2 | LibraryGate::kBuiltin3 | stdgates},
       {"x", X, 0, 1, 0, both}, {"y", Y, 0, 1, 0, both}, {"z", Z, 0, 1, 0, both}, {"h", H, 0, 1, 0, both},
       {"s", S, 0, 1, 0, both}, {"sdg", Sdg, 0, 1, 0, both}, {"t", T, 0, 1, 0, both}, {"tdg", Tdg, 0, 1, 0, both},
       {"sx", SX, 0, 1, 0, both}, {"id", I, 0, 1, 0, both}, {"p", P, 1, 1, 0, both},
@@ -41,7 +42,7 @@ inline constexpr auto kLibrary = [] {
       {"rxx", RXX, 1, 2, 0, qelib1}, {"rzz", RZZ, 1, 2, 0, qelib1},
       {"c3x", X, 0, 4, 3, qelib1}, {"c4x", X, 0, 5, 4, qelib1}, {"c3sqrtx", SX, 0, 4, 3, qelib1},
       {"ryy", RYY, 1, 2, 0, 0}, {"iswap", ISWAP, 0, 2, 0, 0}, {"ccz", Z, 0, 3, 2, 0}, {"cs", S, 0, 2, 1, 0},
-      {"csdg", Sdg, 0, 2, 1, 0}, {"mcx", X, 0, 4, 3, 0}, {"mcphase", P, 1, 3, 2, 0},
+      {"csdg", Sdg, 0, 2, 1, 0}, {"mcx", X, 0, 4, 3, 0}, {"mcphase", P, 1, 3, 2, 0}, {"mcx", X, 0, 0, 0, 0},
   });
 }();
 // clang-format on

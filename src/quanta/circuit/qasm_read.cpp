@@ -1,9 +1,13 @@
 #include <algorithm>
+#include <bit>
 #include <charconv>
 #include <cmath>
+#include <limits>
 #include <map>
 #include <numbers>
 #include <optional>
+#include <set>
+#include <span>
 #include <unordered_map>
 
 #include "quanta/circuit/qasm.h"
@@ -22,6 +26,8 @@ using namespace qasm;
 constexpr int kMaxAlternatives = 64;
 constexpr size_t kMaxRegisters = 10000;
 constexpr int kMaxIncludes = 1000;
+constexpr int64_t kMaxCells = 1 << 16;  // of an array
+constexpr int kMaxLongRegister = 4096;  // bits that are compared with integers of 64 bits and more
 constexpr int kMaxMatchedWires = 5;
 
 // Alternatives that exclude each other, each a list of conditions that all hold.
@@ -30,10 +36,11 @@ using Alternatives = std::vector<std::vector<Condition>>;
 // What an expression may be. Bits and conditions are known only when the circuit runs.
 struct Value {
   enum Type { kBool, kInt, kReal, kBits, kCondition } type = kReal;
-  int64_t integer = 0;    // of kBool, kInt
-  Angle real{};           // of kReal; may hold inputs
-  bool quotient = false;  // of two integers: as an integer it is rounded towards zero
-  Condition bits{};       // of kBits: first and count
+  int64_t integer = 0;            // of kBool, kInt
+  Angle real{};                   // of kReal; may hold inputs
+  bool quotient = false;          // of two integers: as an integer it is rounded towards zero
+  std::vector<uint64_t> large{};  // of kReal: an integer literal of 64 bits and more, its lowest digits first
+  Condition bits{};               // of kBits: first and count
   Alternatives alternatives{};
 
   static Value of(bool value) { return {.type = kBool, .integer = value}; }
@@ -55,12 +62,15 @@ struct Gate {
 };
 
 struct Symbol {
-  enum Kind { kValue, kVariable, kQubits, kBits } kind;
+  enum Kind { kValue, kVariable, kArray, kQubits, kBits } kind;
   Value value{};
   bool is_scalar = false;  // of qubits and bits: declared without a size
   int first = 0;           // of qubits and bits
   int size = 0;
-  std::vector<int> list{};  // an alias that is no range
+  std::vector<int> list{};     // an alias that is no range
+  std::vector<Value> cells{};  // of an array, the last index fastest
+  std::vector<int64_t> sizes{};
+  bool is_constant = false;
 
   int element(int i) const { return list.empty() ? first + i : list[i]; }
 };
@@ -110,6 +120,8 @@ class Reader {
     return source_->view(at_++);
   }
   void end_statement() { expect(";"); }
+  /// Whether a list goes on; version 3 allows a comma at its end.
+  bool goes_on(std::string_view end) { return accept(",") && !(v3_ && is(end)); }
 
   std::string shown(size_t token) const {
     if (source_->tokens[token].kind == Token::kEnd) return "the end of the file";
@@ -198,10 +210,11 @@ class Reader {
   const Callable& lookup_gate(size_t token) {
     const std::string_view name = source_->view(token);
     if (const auto found = callables_.find(name); found != callables_.end()) return found->second;
-    const bool is_library = std::ranges::any_of(kLibrary, [&](const LibraryGate& g) {
-      return g.name == name && (g.source & (v3_ ? LibraryGate::kStdgates : LibraryGate::kQelib1));
-    });
-    if (is_library)
+    const LibraryGate* library = nullptr;
+    for (const LibraryGate& gate : kLibrary)
+      if (gate.name == name) library = &gate;
+    if (library && includes_library_) return callables_[name] = {nullptr, library};
+    if (library && (library->source & (v3_ ? LibraryGate::kStdgates : LibraryGate::kQelib1)))
       fail_at(token, "there is no gate {}, expected it defined or include \"{}\"", shown(token),
               v3_ ? "stdgates.inc" : "qelib1.inc");
     std::vector<std::string> known;
@@ -258,12 +271,13 @@ class Reader {
       return Value::of(-number(op, value));
     }
     if (accept("+")) return expression(11);
-    if (v3_ && accept("!")) {
+    if (v3_ && (is("!") || is("~"))) {
+      const bool bitwise = accept("~") || !accept("!");
       const Value value = expression(11);
-      if (value.is_number()) return Value::of(!truth(op, value));
-      return {.type = Value::kCondition, .alternatives = negate(op, condition(op, value))};
+      if (!value.is_number() && (!bitwise || is_boolean(value)))
+        return {.type = Value::kCondition, .alternatives = negate(op, condition(op, value))};
+      return bitwise ? Value::of(~integer(op, value)) : Value::of(!truth(op, value));
     }
-    if (v3_ && accept("~")) return Value::of(~integer(op, expression(11)));
     return primary();
   }
 
@@ -294,6 +308,7 @@ class Reader {
 
   Value literal(size_t token) {
     std::string digits(source_->view(token));
+    std::vector<uint64_t> large;
     if (source_->tokens[token].kind == Token::kInteger) {
       std::erase(digits, '_');
       const char letter = digits.size() > 1 ? char(digits[1] | 0x20) : '0';
@@ -302,12 +317,18 @@ class Reader {
       uint64_t value = 0;
       const auto [end, status] = std::from_chars(begin, digits.data() + digits.size(), value, base);
       const bool whole = end == digits.data() + digits.size() && end != begin;
-      check(whole || base == 10, token, "malformed number {}", shown(token));
+      check(whole, token, "malformed number {}", shown(token));
       if (status == std::errc() && whole && value <= uint64_t(INT64_MAX)) return Value::of(int64_t(value));
+      large = limbs(token, std::string_view(digits).substr(base == 10 ? 0 : 2), base);
     } else {
       std::erase(digits, '_');
     }
     double value = 0;
+    if (!large.empty()) {
+      for (size_t k = large.size(); k-- > 0;) value = std::ldexp(value, 64) + double(large[k]);
+      if (!std::isfinite(value)) value = std::numeric_limits<double>::max();  // only a condition can use it
+      return {.type = Value::kReal, .real = Angle(value), .large = std::move(large)};
+    }
     const auto [end, status] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
     check((status == std::errc() || status == std::errc::result_out_of_range) && end == digits.data() + digits.size(),
           token, "malformed number {}", shown(token));
@@ -315,18 +336,33 @@ class Reader {
     return Value::of(Angle(value));
   }
 
+  // An integer in digits of 64 bits, lowest first.
+  std::vector<uint64_t> limbs(size_t token, std::string_view digits, int base) {
+    check(digits.size() <= 5000, token, "the number {} has too many digits", shown(token));
+    charge(token, int64_t(digits.size() * digits.size()) / 1000);
+    std::vector<uint64_t> result{0};
+    for (const char c : digits) {
+      unsigned __int128 carry = unsigned(c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10);
+      for (uint64_t& limb : result) {
+        carry += (unsigned __int128)(limb) * unsigned(base);
+        limb = uint64_t(carry);
+        carry >>= 64;
+      }
+      if (carry != 0) result.push_back(uint64_t(carry));
+    }
+    return result;
+  }
+
   // "0110" as a number, its last digit being bit 0.
   Value bit_string(size_t token) {
     const std::string_view text = source_->view(token);
-    uint64_t value = 0;
-    int count = 0;
-    for (const char c : text.substr(1, text.size() - 2)) {
-      if (c == '_') continue;
-      check((c == '0' || c == '1') && ++count < 64, token, "got {}, expected a bit string of at most 63 digits 0 and 1",
-            shown(token));
-      value = value << 1 | uint64_t(c - '0');
-    }
-    return Value::of(int64_t(value));
+    std::string digits(text.substr(1, text.size() - 2));
+    std::erase(digits, '_');
+    check(digits.find_first_not_of("01") == std::string::npos, token, "got {}, expected a bit string of digits 0 and 1",
+          shown(token));
+    std::vector<uint64_t> large = limbs(token, digits, 2);
+    if (large.size() == 1 && large[0] <= uint64_t(INT64_MAX)) return Value::of(int64_t(large[0]));
+    return {.type = Value::kReal, .real = Angle(std::numeric_limits<double>::max()), .large = std::move(large)};
   }
 
   static bool is_type(std::string_view name) {
@@ -345,17 +381,17 @@ class Reader {
         expect("]");
         return Value::of(int64_t(value.integer >> bit & 1));
       }
-      if (symbol->kind == Symbol::kBits && v3_) {
-        const Operand bits = select(token, *symbol);
-        const int count = int(bits.elements.size());
-        check(bits.elements.back() - bits.elements.front() == count - 1, token,
-              "a condition reads neighbouring bits only");
-        return {.type = Value::kBits, .bits = {.first = bits.elements.front(), .count = count}};
+      if (symbol->kind == Symbol::kBits && v3_) return read_bits(token, *symbol);
+      if (symbol->kind == Symbol::kArray) {
+        const Part part = part_of(*symbol);
+        check(part.sizes.empty(), token, "{} is an array here, expected an index for each of its {} dimensions",
+              shown(token), symbol->sizes.size());
+        return symbol->cells[part.first];
       }
       fail_at(token, "{} has no value here", shown(token));
     }
     constexpr double pi = std::numbers::pi;
-    if (name == "pi" || (v3_ && name == "π")) return Value::of(Angle(pi));
+    if (name == "pi" || name == "π") return Value::of(Angle(pi));
     if (v3_) {
       if (name == "tau" || name == "τ") return Value::of(Angle(2 * pi));
       if (name == "euler" || name == "ℇ") return Value::of(Angle(std::numbers::e));
@@ -365,6 +401,15 @@ class Reader {
     }
     if (is("(")) return call(token);
     return lookup(token, "parameter or constant").value;
+  }
+
+  Value read_bits(size_t token, const Symbol& symbol) {
+    if (!is("[")) return {.type = Value::kBits, .bits = {.first = symbol.first, .count = symbol.size}};
+    const Operand bits = select(token, symbol);
+    const int count = int(bits.elements.size());
+    for (int i = 0; i < count; ++i)
+      check(bits.elements[size_t(i)] == bits.elements[0] + i, token, "a condition reads neighbouring bits only");
+    return {.type = Value::kBits, .bits = {.first = bits.elements.front(), .count = count}};
   }
 
   Value cast_expression(size_t token) {
@@ -401,7 +446,8 @@ class Reader {
     const auto function = functions.find(name);
     const bool two = v3_ && (name == "pow" || name == "mod");
     if (function == functions.end() && !two) {
-      if (v3_ && (name == "sizeof" || name == "popcount")) unsupported(token, shown(token));
+      if (v3_ && name == "sizeof") return size_of();
+      if (v3_ && name == "popcount") return Value::of(int64_t(std::popcount(uint64_t(integer(token, primary())))));
       std::vector<std::string> known;
       for (const auto& [other, f] : functions) known.emplace_back(other);
       fail_at(token, "there is no function {}, did you mean '{}'?", shown(token), nearest(name.substr(0, 40), known));
@@ -421,6 +467,20 @@ class Reader {
     const double value = function->second(argument.constant);
     check(std::isfinite(value) || checking_, token, "{}({}) is not a finite number", name, argument.constant);
     return Value::of(Angle(std::isfinite(value) ? value : 1));
+  }
+
+  Value size_of() {
+    expect("(");
+    const size_t token = at_;
+    expect_name("a register or an array");
+    const Symbol& symbol = lookup(token, "register or array");
+    std::vector<int64_t> sizes = symbol.sizes;
+    if (symbol.kind >= Symbol::kQubits && !symbol.is_scalar) sizes = {symbol.size};
+    const int64_t dimension = accept(",") ? integer(at_, expression()) : 0;
+    check(dimension >= 0 && dimension < int64_t(sizes.size()), token, "{} has no dimension {}", shown(token),
+          dimension);
+    expect(")");
+    return Value::of(sizes[size_t(dimension)]);
   }
 
   Angle number(size_t token, const Value& value) const {
@@ -448,8 +508,10 @@ class Reader {
       if (text == "||") return Value::of(truth(op, left) || truth(op, right));
       return arithmetic(op, text, left, right);
     }
-    if (text == "&&") return conjunction(op, left, right);
-    if (text == "||") {  // not (not a and not b), so that the alternatives exclude each other
+    const bool booleans = is_boolean(left) && is_boolean(right);
+    if (text == "&&" || (text == "&" && booleans)) return conjunction(op, left, right);
+    if (text == "||" ||
+        (text == "|" && booleans)) {  // not (not a and not b), so that the alternatives exclude each other
       const Value a{.type = Value::kCondition, .alternatives = negate(op, condition(op, left))};
       const Value b{.type = Value::kCondition, .alternatives = negate(op, condition(op, right))};
       return {.type = Value::kCondition, .alternatives = negate(op, conjunction(op, a, b).alternatives)};
@@ -573,7 +635,22 @@ class Reader {
       check(found != mirrored.end(), op, "{} of classical bits is not supported", shown(op));
       return comparison(op, found->second, right, left);
     }
-    check(right.is_number(), op, "comparing classical bits with each other is not supported");
+    if (is_boolean(left) && is_boolean(right)) {
+      check(text == "==" || text == "!=" || text == "^", op, "{} of classical bits is not supported", shown(op));
+      const Alternatives a = condition(op, left), b = condition(op, right);
+      const auto both = [&](const Alternatives& x, const Alternatives& y) {
+        return conjunction(op, {.type = Value::kCondition, .alternatives = x},
+                           {.type = Value::kCondition, .alternatives = y})
+            .alternatives;
+      };
+      const Alternatives not_b = negate(op, b);
+      Value result{.type = Value::kCondition, .alternatives = both(a, text == "==" ? b : not_b)};
+      for (auto& conditions : both(negate(op, a), text == "==" ? not_b : b))
+        result.alternatives.push_back(std::move(conditions));
+      return result;
+    }
+    check(right.is_number(), op, "comparing classical registers with each other is not supported");
+    if (!right.large.empty() && left.type == Value::kBits) return large_comparison(op, text, left.bits, right.large);
     const int64_t value = integer(op, right);
     if (left.type == Value::kCondition) {
       check((text == "==" || text == "!=") && (value == 0 || value == 1), op, "a condition is true or false");
@@ -601,6 +678,30 @@ class Reader {
     for (int64_t k = 0; k < bound; ++k) below.alternatives.push_back(equal(uint64_t(k)));
     if (above) below.alternatives = negate(op, below.alternatives);
     return below;
+  }
+
+  // One condition for every 64 bits.
+  Value large_comparison(size_t op, std::string_view text, const Condition& bits, const std::vector<uint64_t>& value) {
+    check(text == "==" || text == "!=", op, "{} of classical bits is not supported for numbers of 64 bits and more",
+          shown(op));
+    check(bits.count <= kMaxLongRegister, op, "a register of more than {} bits cannot be compared with such a number",
+          kMaxLongRegister);
+    std::vector<Condition> parts;
+    bool fits = true;
+    for (int k = 0; k < std::max(int(value.size()), (bits.count + 63) / 64); ++k) {
+      const int count = std::min(64, bits.count - 64 * k);
+      const uint64_t digits = k < int(value.size()) ? value[size_t(k)] : 0;
+      fits &= count >= 64 || (digits >> std::max(count, 0)) == 0;
+      if (count > 0) parts.push_back({.first = bits.first + 64 * k, .count = count, .value = digits});
+    }
+    if (!fits) return Value::of(text == "!=");
+    Alternatives equal{std::move(parts)};
+    return {.type = Value::kCondition, .alternatives = text == "==" ? std::move(equal) : negate(op, equal)};
+  }
+
+  // One bit, or a condition.
+  static bool is_boolean(const Value& value) {
+    return value.type == Value::kCondition || (value.type == Value::kBits && value.bits.count == 1);
   }
 
   // --- registers
@@ -644,7 +745,7 @@ class Reader {
         const size_t element = at_;
         chosen.push_back(index(element, expression()));
         check(chosen.size() <= size_t(kMaxWires), element, "too many indices");
-      } while (accept(","));
+      } while (goes_on("}"));
       expect("}");
     } else {
       std::optional<Value> first;
@@ -734,7 +835,11 @@ class Reader {
     for (size_t i = 0; i + 1 < source_->tokens.size(); ++i) {
       const std::string_view word = source_->view(i);
       const bool is_start = i == 0 || source_->view(i - 1) == ";" || source_->view(i - 1) == "}";
-      v3_ |= word == "\"stdgates.inc\"" || (is_start && (word == "qubit" || word == "bit" || word == "input"));
+      static constexpr std::string_view kVersion3[] = {
+          "qubit", "bit",           "input", "output", "const",   "int",      "uint",   "float",  "angle",
+          "bool",  "let",           "for",   "array",  "while",   "switch",   "def",    "extern", "defcal",
+          "cal",   "defcalgrammar", "box",   "gphase", "complex", "duration", "stretch"};
+      v3_ |= word == "\"stdgates.inc\"" || (is_start && std::ranges::find(kVersion3, word) != std::end(kVersion3));
     }
   }
 
@@ -750,6 +855,7 @@ class Reader {
     if (qelib1 || name == "stdgates.inc") {
       for (const LibraryGate& gate : kLibrary)
         if (gate.source & (qelib1 ? LibraryGate::kQelib1 : LibraryGate::kStdgates)) declare_library(gate);
+      includes_library_ = true;
       if (qelib1 && !callables_.contains("rccx")) run_file(name, std::string(kQelib1Definitions));
       return;
     }
@@ -768,6 +874,11 @@ class Reader {
     const Source* source = source_;
     const size_t at = at_;
     open(std::move(file), std::move(text));
+    if (is("OPENQASM")) {
+      const bool v3 = v3_;
+      version_line();
+      check(v3_ == v3, 0, "a file of another version of OpenQASM is included");
+    }
     while (!at_end()) statement();
     source_ = source;
     at_ = at;
@@ -816,22 +927,31 @@ class Reader {
     const bool scalar = !is("[");
     const int size = scalar ? 1 : size_in_brackets();
     const size_t token = at_;
+    if (quantum && scalar && view().starts_with('$')) {
+      qubits();
+      return end_statement();
+    }
     const std::string_view name = expect_name("a name");
+    if (!quantum && is("=") && source_->view(at_ + 1) != "measure") {
+      ++at_;
+      const size_t start = at_;
+      const int64_t value = integer(start, expression());
+      check(size >= 64 || value >> size == 0, start, "{} does not fit into {} bits", value, size);
+      if (value != 0) {  // a constant: the circuit's own bits start at 0
+        declare(token, name, {.kind = Symbol::kValue, .value = Value::of(value)});
+        return end_statement();
+      }
+    }
     if (quantum) {
       declare_qubits(token, name, size, scalar);
     } else {
       declare_bits(token, name, size, scalar);
       if (accept("=")) {
-        if (is("measure")) {
-          const Symbol symbol = *find(name);
-          const size_t measure = at_++;
-          Operand bits{{}, !scalar};
-          for (int i = 0; i < size; ++i) bits.elements.push_back(symbol.first + i);
-          emit_measurements(measure, qubits(), bits);
-        } else {
-          const size_t value = at_;
-          check(integer(value, expression()) == 0, value, "classical bits start at 0, other values are not supported");
-        }
+        const Symbol symbol = *find(name);
+        const size_t measure = at_++;
+        Operand bits{{}, !scalar};
+        for (int i = 0; i < size; ++i) bits.elements.push_back(symbol.first + i);
+        emit_measurements(measure, qubits(), bits);
       }
     }
     end_statement();
@@ -849,6 +969,80 @@ class Reader {
     if (accept("=")) value = expression();
     end_statement();
     declare(token, name, {.kind = is_const ? Symbol::kValue : Symbol::kVariable, .value = cast(token, type, value)});
+  }
+
+  // array[int[8], 2, 3] a = {{1, 2, 3}, {4, 5, 6}}, or a part of another array.
+  void array_declaration(bool is_constant) {
+    expect("[");
+    const std::string_view type = expect_name("a type");
+    check(is_type(type), at_ - 1, "an array of type {} is not supported", shown(at_ - 1));
+    if (is("[")) size_in_brackets();
+    Symbol array{.kind = Symbol::kArray, .is_constant = is_constant};
+    int64_t count = 1;
+    do {
+      expect(",");
+      const size_t token = at_;
+      array.sizes.push_back(integer(token, expression()));
+      check(array.sizes.back() >= 1 && array.sizes.back() <= kMaxCells / count, token, "an array has 1..{} elements",
+            kMaxCells);
+      count *= array.sizes.back();
+    } while (!is("]"));
+    expect("]");
+    const size_t token = at_;
+    const std::string_view name = expect_name("a name");
+    charge(token, 64 * count);
+    if (is_constant && !is("=")) unexpected("'='");
+    if (accept("="))
+      array_value(array, 0, type);
+    else
+      array.cells.assign(size_t(count), cast(token, type, type == "bool" ? Value::of(false) : Value::of(int64_t{0})));
+    end_statement();
+    declare(token, name, std::move(array));
+  }
+
+  // Appends what `array` holds from this dimension on.
+  void array_value(Symbol& array, size_t dimension, std::string_view type) {
+    const Deeper deeper(*this);
+    const size_t token = at_;
+    if (dimension == array.sizes.size()) return array.cells.push_back(cast(token, type, expression()));
+    if (accept("{")) {
+      int64_t count = 0;
+      do {
+        check(++count <= array.sizes[dimension], at_, "expected {} elements here, got more", array.sizes[dimension]);
+        array_value(array, dimension + 1, type);
+      } while (goes_on("}"));
+      check(count == array.sizes[dimension], at_, "expected {} elements here, got {}", array.sizes[dimension], count);
+      return expect("}");
+    }
+    expect_name("'{' or an array");
+    const Symbol& other = lookup(token, "array");
+    check(other.kind == Symbol::kArray, token, "{} is not an array", shown(token));
+    const Part part = part_of(other);
+    check(std::ranges::equal(part.sizes, std::span(array.sizes).subspan(dimension)), token, "{} has another shape here",
+          shown(token));
+    for (size_t k = 0; k < part.count; ++k) array.cells.push_back(cast(token, type, other.cells[part.first + k]));
+  }
+
+  struct Part {
+    size_t first, count;
+    std::vector<int64_t> sizes;  // what the indices leave
+  };
+  // a[1][0] or a[1, 0], where the array's name was read.
+  Part part_of(const Symbol& array) {
+    Part part{0, array.cells.size(), array.sizes};
+    while (!part.sizes.empty() && accept("[")) {
+      do {
+        const size_t token = at_;
+        check(!part.sizes.empty(), token, "the array has {} dimensions, got more indices", array.sizes.size());
+        const int64_t size = part.sizes.front(), i = integer(token, expression());
+        check(i < size && i >= -size, token, "index {} is out of range, expected 0..{}", i, size - 1);
+        part.count /= size_t(size);
+        part.first += size_t(i < 0 ? i + size : i) * part.count;
+        part.sizes.erase(part.sizes.begin());
+      } while (goes_on("]"));
+      expect("]");
+    }
+    return part;
   }
 
   void input(bool is_weight) {
@@ -895,7 +1089,7 @@ class Reader {
       check(std::ranges::find(list, name) == list.end(), token, "{} is named twice", shown(token));
       list.push_back(name);
       check(list.size() <= 1000, token, "more than 1000 names");
-    } while (accept(","));
+    } while (goes_on(end));
     return list;
   }
 
@@ -988,8 +1182,8 @@ class Reader {
     if (gate.name == "u2") angles.insert(angles.begin(), std::numbers::pi / 2);
     if (gate.name == "cu3") angles.push_back(0);
     if (gate.name == "u0") angles.clear();
-    sink.operations.push_back(make_operation(gate.kind, {wires.begin() + gate.controls, wires.end()}, std::move(angles),
-                                             {wires.begin(), wires.begin() + gate.controls}));
+    const auto own = gate.wires == 0 ? wires.end() - 1 : wires.begin() + gate.controls;
+    sink.operations.push_back(make_operation(gate.kind, {own, wires.end()}, std::move(angles), {wires.begin(), own}));
   }
 
   void run_body(const Gate& gate, const std::vector<Angle>& parameters, const std::vector<int>& wires, Body& sink) {
@@ -1084,7 +1278,7 @@ class Reader {
       do {
         const size_t at = at_;
         angles.push_back(number(at, expression()));
-      } while (accept(","));
+      } while (goes_on(")"));
       expect(")");
     }
     check(angles.size() == wanted_angles, token, "gate {}: expected {} angles, got {}", shown(token), wanted_angles,
@@ -1092,9 +1286,11 @@ class Reader {
     std::vector<Operand> operands;
     if (!is(";")) {
       do operands.push_back(qubits());
-      while (accept(","));
+      while (goes_on(";"));
     }
     if (!is(";")) unexpected(operands.empty() ? "a qubit" : "',' or ';'");
+    if (gate.library && wanted_wires == 0)
+      wanted_wires = std::max<size_t>(operands.size(), size_t(controls) + 1) - size_t(controls);
     check(operands.size() == wanted_wires + controls, token, "gate {}: expected {} qubits, got {}", shown(token),
           wanted_wires + controls, operands.size());
     end_statement();
@@ -1176,6 +1372,14 @@ class Reader {
 
   void emit(size_t token, Operation operation) {
     check(int64_t(program_.size()) < limits_.operations, token, "more than {} operations", limits_.operations);
+    if (!unread_.empty() && operation.kind != GateKind::Barrier && operation.kind != GateKind::Measure) {
+      for (const int q : operation.all_wires())
+        if (unread_.contains(q) && (operation.kind != GateKind::Reset || unread_.erase(q) == 0))
+          fail_at(token,
+                  "{}: its qubit {} was measured without a bit that takes the outcome, which is supported at the "
+                  "end only",
+                  shown(token), q);
+    }
     if (operation.kind != GateKind::Barrier) {
       for (const Guard& guard : guards_)
         check(!guard.changed, token,
@@ -1203,7 +1407,11 @@ class Reader {
 
   void measure(size_t token) {
     const Operand source = qubits();
-    if (v3_ && is(";")) unsupported(token, "a measurement without a bit that takes its outcome");
+    if (v3_ && accept(";")) {
+      check(!in_gate_, token, "a gate cannot measure");
+      for (const int q : source.elements) unread_.insert(q);
+      return;
+    }
     expect("->");
     const Operand target = bits();
     end_statement();
@@ -1227,9 +1435,7 @@ class Reader {
         const Operand operand = qubits();
         wires.insert(wires.end(), operand.elements.begin(), operand.elements.end());
         charge(token, int64_t(operand.elements.size()));
-      } while (accept(","));
-    } else {
-      check(v3_, at_, "syntax error, got ';', expected a qubit");
+      } while (goes_on(";"));
     }
     end_statement();
     check_distinct(token, wires);
@@ -1261,6 +1467,16 @@ class Reader {
   // Behind the next statement without running it.
   void skip_statement() {
     const Deeper deeper(*this);
+    if (kind() == Token::kLine) {
+      const bool annotates = view().starts_with('@');
+      ++at_;
+      return annotates ? skip_statement() : void();
+    }
+    if (accept("while")) {
+      skip_group("(", ")");
+      return skip_statement();
+    }
+    accept("box");
     if (accept("if")) {
       skip_group("(", ")");
       skip_statement();
@@ -1272,8 +1488,11 @@ class Reader {
       expect("in");
       if (is("["))
         skip_group("[", "]");
-      else
+      else if (is("{"))
         skip_group("{", "}");
+      else
+        ++at_;
+      while (is("[")) skip_group("[", "]");
       return skip_statement();
     }
     if (is("{")) return skip_group("{", "}");
@@ -1323,11 +1542,11 @@ class Reader {
       expect_name("a classical register");
       const Symbol& symbol = lookup(name, "classical register");
       check(symbol.kind == Symbol::kBits, name, "{} is not a classical register", shown(name));
+      const Value left = read_bits(name, symbol);
       expect("==");
       if (kind() != Token::kInteger) unexpected("an integer");
       const size_t number = at_++;
-      value = comparison(token, "==", {.type = Value::kBits, .bits = {.first = symbol.first, .count = symbol.size}},
-                         literal(number));
+      value = comparison(number, "==", left, literal(number));
     }
     expect(")");
     const size_t body = at_;
@@ -1376,7 +1595,7 @@ class Reader {
     if (accept("{")) {
       if (!is("}")) {
         do values.push_back(expression());
-        while (accept(","));
+        while (goes_on("}"));
       }
       expect("}");
     } else if (accept("[")) {
@@ -1385,7 +1604,15 @@ class Reader {
       counted = range(first, set, 0);
       expect("]");
     } else {
-      unexpected("a range [start:end] or a set {a, b}");
+      const size_t name_of_array = at_;
+      const Symbol* array = kind() == Token::kName ? find(view()) : nullptr;
+      if (!array || array->kind != Symbol::kArray) unexpected("a range [start:end], a set {a, b} or an array");
+      ++at_;
+      const Part part = part_of(*array);
+      check(part.sizes.size() == 1, name_of_array, "a loop runs over arrays of one dimension");
+      charge(name_of_array, int64_t(part.count));
+      values.assign(array->cells.begin() + ptrdiff_t(part.first),
+                    array->cells.begin() + ptrdiff_t(part.first + part.count));
     }
     const size_t body = at_;
     bool ran = false;
@@ -1404,7 +1631,22 @@ class Reader {
     if (!ran) skip_statement();
   }
 
-  // name = ..., where the name is a classical register or a variable.
+  void while_loop(size_t token) {
+    const Deeper deeper(*this);
+    const size_t start = at_;
+    for (;;) {
+      at_ = start;
+      expect("(");
+      const Value value = expression();
+      expect(")");
+      if (!value.is_number()) unsupported(token, "'while' on measured bits");
+      if (!truth(token, value)) return skip_statement();
+      charge(token, 1);
+      body_or_statement();
+    }
+  }
+
+  // name = ..., where the name is a classical register, a variable or an array.
   void assignment(Symbol& symbol) {
     const size_t token = at_;
     if (symbol.kind == Symbol::kBits) {
@@ -1417,9 +1659,13 @@ class Reader {
       }
       unsupported(at_, "an assignment to classical bits other than a measurement's");
     }
-    check(symbol.kind == Symbol::kVariable, token, "{} cannot be assigned to", shown(token));
+    const bool is_array = symbol.kind == Symbol::kArray && !symbol.is_constant;
+    check(is_array || symbol.kind == Symbol::kVariable, token, "{} cannot be assigned to", shown(token));
     check(runtime_ == 0, token, "an assignment within a condition on measured bits is not supported");
     ++at_;
+    const Part part = part_of(symbol);
+    check(part.sizes.empty(), token, "only elements of an array can be assigned to");
+    Value& cell = is_array ? symbol.cells[part.first] : symbol.value;
     const size_t op = at_;
     const std::string_view text = view();
     if (kind() != Token::kSymbol || text.back() != '=' || text == "==" || text == "!=") unexpected("'='");
@@ -1427,9 +1673,9 @@ class Reader {
     Value value = expression();
     end_statement();
     charge(token, 1);
-    if (text.size() > 1) value = arithmetic(op, text.substr(0, text.size() - 1), symbol.value, value);
+    if (text.size() > 1) value = arithmetic(op, text.substr(0, text.size() - 1), cell, value);
     static constexpr std::string_view kTypes[] = {"bool", "int", "float"};
-    symbol.value = cast(token, kTypes[symbol.value.type], value);
+    cell = cast(token, kTypes[cell.type], value);
   }
 
   // --- statements
@@ -1438,12 +1684,9 @@ class Reader {
     const Deeper deeper(*this);
     charge(at_, 1);
     const size_t token = at_;
-    if (v3_ && accept("@")) return annotation(token);
-    if (is("#") || (v3_ && is("pragma"))) return skip_line();
-    if (v3_ && is(";")) {
-      ++at_;
-      return;
-    }
+    if (kind() == Token::kLine) return line();
+    if (accept(";")) return;
+    if (v3_ && is("{")) return body_or_statement();
     if (kind() != Token::kName) unexpected("a statement");
     const std::string_view word = view();
     const auto takes = [&](std::string_view keyword) { return word == keyword && ++at_; };
@@ -1478,15 +1721,21 @@ class Reader {
     if (takes("let")) return alias();
     if (takes("for")) return for_loop();
     if (takes("const")) {
+      if (accept("array")) return array_declaration(true);
       const std::string_view type = expect_name("a type");
       check(is_type(type), at_ - 1, "a constant of type {} is not supported", shown(at_ - 1));
       return typed_declaration(type, true);
     }
     if (is_type(word) && ++at_) return typed_declaration(word, false);
+    if (takes("array")) return array_declaration(false);
+    if (takes("while")) return while_loop(token);
+    if (takes("box")) {
+      if (!is("{")) unsupported(token, "a box with a duration");
+      return body_or_statement();
+    }
     static constexpr std::string_view kUnsupported[] = {
-        "def",     "defcal",  "defcalgrammar", "cal",      "delay",  "box",     "extern",
-        "while",   "switch",  "break",         "continue", "end",    "return",  "duration",
-        "stretch", "complex", "array",         "nop",      "opaque", "mutable", "readonly"};
+        "def", "defcal", "defcalgrammar", "cal",     "delay",   "extern", "switch", "break",   "continue",
+        "end", "return", "duration",      "stretch", "complex", "nop",    "opaque", "mutable", "readonly"};
     if (std::ranges::find(kUnsupported, word) != std::end(kUnsupported)) unsupported(token, shown(token));
     if (Symbol* symbol = find(word); symbol && symbol->kind != Symbol::kQubits &&
                                      source_->tokens[at_ + 1].kind == Token::kSymbol && source_->view(at_ + 1) != "(")
@@ -1494,20 +1743,14 @@ class Reader {
     gate_call();
   }
 
-  size_t line_end(size_t byte) const { return std::min(source_->text.find('\n', byte), source_->text.size()); }
-
-  void skip_line() {
-    const size_t end = line_end(source_->tokens[at_].start);
-    while (!at_end() && source_->tokens[at_].start < end) ++at_;
-  }
-
-  // Annotations say how, never what, and so are skipped; but for @quanta.weight, which write_qasm() writes.
-  void annotation(size_t token) {
-    const bool is_weight = is("quanta") && source_->view(at_ + 1) == ".";
-    at_ = token;
-    skip_line();
-    if (is_weight && accept("input")) return input(true);
-    if (at_end()) unexpected("a statement behind the annotation");
+  // Pragmas and annotations say how, never what, and so are skipped; but for @quanta.weight, which write_qasm() writes.
+  void line() {
+    std::string_view text = source_->view(at_++);
+    while (!text.empty() && (text.back() == ' ' || text.back() == '\t' || text.back() == '\r')) text.remove_suffix(1);
+    if (text[0] != '@') return;
+    if (!v3_) fail_at(at_ - 1, "syntax error, got {}, expected a statement", shown(at_ - 1));
+    if (text == "@quanta.weight" && accept("input")) return input(true);
+    if (at_end() || is("}")) unexpected("a statement behind the annotation");
     statement();
   }
 
@@ -1543,8 +1786,10 @@ class Reader {
   int weights_ = 0;
   int inputs_ = 0;
   bool declares_qubits_ = false;
+  bool includes_library_ = false;
   std::vector<ClassicalRegister> registers_;
   std::vector<Operation> program_;
+  std::set<int> unread_;  // wires measured without a bit that takes the outcome
   Body* sink_ = nullptr;  // where a running gate's operations go; the program if null
   std::vector<Condition> conditions_;
   std::vector<Guard> guards_;

@@ -41,6 +41,16 @@ std::unique_ptr<const Source> tokenize(std::string file, std::string content) {
   const std::string_view text = source->text;
   size_t i = text.starts_with("\xEF\xBB\xBF") ? 3 : 0;
   const auto at = [&](size_t k) { return k < text.size() ? text[k] : '\0'; };
+  const auto starts_statement = [&] {
+    if (source->tokens.empty() || source->tokens.back().kind == Token::kLine) return true;
+    const std::string_view last = source->view(source->tokens.size() - 1);
+    return last == ";" || last == "{" || last == "}";
+  };
+  const auto starts_line = [&] {
+    const std::string_view rest = text.substr(i);
+    const bool pragma = rest.starts_with("pragma") && (rest.size() == 6 || rest[6] == ' ' || rest[6] == '\t');
+    return (rest[0] == '#' || rest[0] == '@' || pragma) && starts_statement();
+  };
   const auto add = [&](Token::Kind kind, size_t end) {
     source->tokens.push_back({uint32_t(i), uint32_t(end - i), kind});
     i = end;
@@ -55,6 +65,8 @@ std::unique_ptr<const Source> tokenize(std::string file, std::string content) {
       const size_t end = text.find("*/", i + 2);
       require(end != std::string_view::npos, "{}the comment does not end, expected */", source->position(i));
       i = end + 2;
+    } else if (starts_line()) {
+      add(Token::kLine, std::min(text.find('\n', i), text.size()));
     } else if (starts_name(c)) {
       size_t end = i;
       while (end < text.size() && continues_name(text[end])) ++end;

@@ -9,7 +9,8 @@
 namespace quanta::qasm {
 
 struct Token {
-  enum Kind : uint8_t { kEnd, kName, kInteger, kReal, kString, kSymbol };
+  // kLine: a pragma, #-line or annotation, to the end of its line.
+  enum Kind : uint8_t { kEnd, kName, kInteger, kReal, kString, kSymbol, kLine };
   uint32_t start;
   uint32_t length;
   Kind kind;

@@ -411,33 +411,39 @@ class Writer {
       prefix_ = fmt::format("if ({} == {}) ", name_of(bits), condition.value);
       return;
     }
-    // One comparison a register that the condition reads.
-    std::string all;
-    int parts = 0;
-    for (int first = condition.first; first < condition.first + condition.count; ++parts) {
+    // One comparison a register that the condition reads, in forms that Qiskit's importer knows.
+    std::vector<std::string> parts;
+    for (int first = condition.first; first < condition.first + condition.count;) {
       const ClassicalRegister& part = register_of(first);
       const int last = std::min(condition.first + condition.count, part.first + part.size);
       const int shift = first - condition.first, count = last - first;
       uint64_t value = shift < 64 ? condition.value >> shift : 0;
       if (count < 64 && last < condition.first + condition.count) value &= (uint64_t{1} << count) - 1;
-      if (parts > 0) all += " && ";
-      all +=
-          comparison(part, first - part.first, count, value,
-                     condition.negated && part.first <= condition.first && last == condition.first + condition.count);
+      parts.push_back(comparison(part, first - part.first, count, value));
       first = last;
     }
-    if (parts > 1 && condition.negated) all = "!(" + all + ")";
-    prefix_ += "if (" + all + ") { ";
+    if (!condition.negated) {
+      for (const std::string& part : parts) {
+        prefix_ += "if (" + part + ") { ";
+        suffix_ += " }";
+      }
+      return;
+    }
+    if (parts.size() > 1)
+      prefix_ += fmt::format("if (!({})) {{ ", fmt::join(parts, " && "));
+    else if (condition.count == 1 && condition.value == 1)
+      prefix_ += "if (!" + parts[0] + ") { ";
+    else
+      prefix_ += "if (" + parts[0] + ") { } else { ";
     suffix_ += " }";
   }
 
-  std::string comparison(const ClassicalRegister& bits, int first, int count, uint64_t value, bool negated) const {
+  std::string comparison(const ClassicalRegister& bits, int first, int count, uint64_t value) const {
     const std::string& name = name_of(bits);
-    if (count == 1 && value == 1) return fmt::format("{}{}[{}]", negated ? "!" : "", name, first);
-    const char* op = negated ? "!=" : "==";
-    if (count == 1) return fmt::format("{}[{}] {} {}", name, first, op, value);
-    if (count == bits.size) return fmt::format("{} {} {}", name, op, value);
-    return fmt::format("{}[{}:{}] {} {}", name, first, first + count - 1, op, value);
+    if (count == 1 && value == 1) return fmt::format("{}[{}]", name, first);
+    if (count == 1 && value == 0) return fmt::format("{}[{}] == false", name, first);
+    if (count == bits.size) return fmt::format("{} == {}", name, value);
+    return fmt::format("{}[{}:{}] == {}", name, first, first + count - 1, value);
   }
 
   const Circuit& circuit_;

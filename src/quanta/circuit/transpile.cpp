@@ -34,6 +34,29 @@ void optimize(Operations& operations, int wires, const Basis& basis, int level) 
   }
 }
 
+// Takes out the measurements after which nothing happens to their qubit and bit, so that no SWAP comes behind them.
+Operations take_final_measurements(Operations& operations, int wires, int clbits) {
+  std::vector<bool> used(wires), written(clbits);  // later on
+  Operations rest, last;
+  for (auto operation = operations.rbegin(); operation != operations.rend(); ++operation) {
+    const bool measures = operation->kind == GateKind::Measure;
+    if (measures && operation->conditions.empty() && !used[operation->wires[0]] && !written[operation->clbit]) {
+      last.push_back(std::move(*operation));
+      continue;
+    }
+    if (operation->kind != GateKind::Barrier)
+      for (const int q : operation->all_wires()) used[q] = true;
+    if (measures) written[operation->clbit] = true;
+    for (const Condition& condition : operation->conditions)
+      std::fill_n(written.begin() + condition.first, condition.count, true);
+    rest.push_back(std::move(*operation));
+  }
+  std::ranges::reverse(rest);
+  std::ranges::reverse(last);
+  operations = std::move(rest);
+  return last;
+}
+
 }  // namespace
 
 CircuitCost cost(const Circuit& circuit) {
@@ -69,7 +92,9 @@ Transpiled transpile(const Circuit& circuit, const TranspileOptions& options) {
   const Basis basis(names);
 
   int wires = circuit.wires();
-  Operations operations = passes::lower(circuit.operations(), wires, basis, false);
+  Operations given = circuit.operations(), measurements;
+  if (routed) measurements = take_final_measurements(given, wires, circuit.clbits());
+  Operations operations = passes::lower(given, wires, basis, false);
   std::vector<int> initial(wires);
   std::iota(initial.begin(), initial.end(), 0);
   std::vector<int> final = initial;
@@ -88,6 +113,11 @@ Transpiled transpile(const Circuit& circuit, const TranspileOptions& options) {
   operations = passes::lower(operations, wires, basis, true);
   operations = passes::translate(operations, wires, basis, level > 0 && basis.continuous());
   if (level > 0) passes::cancel(operations, wires);
+
+  for (Operation& measurement : measurements) {
+    measurement.wires = {final[measurement.wires[0]]};
+    operations.push_back(std::move(measurement));
+  }
 
   Transpiled result{Circuit(wires), std::move(initial), std::move(final), cost(circuit), {}};
   for (const ClassicalRegister& bits : circuit.registers()) result.circuit.add_register(bits.name, bits.size);

@@ -298,6 +298,34 @@ TEST(Transpile, KeepsWhatIsNoGate) {
   EXPECT_EQ(count(transpile(circuit, {.coupling = Coupling::parse("line", 3)}).circuit, Reset), 1);
 }
 
+TEST(Transpile, NoSwapComesBehindFinalMeasurements) {
+  Circuit circuit(5, 5);
+  circuit.h(0).cx(0, 2).measure(2, 3).cx(0, 4).measure(4, 1).cx(0, 3).cx(1, 3).cx(3, 0).measure(0, 0).h(1).measure(1,
+                                                                                                                   2);
+  for (const int level : {0, 1, 2, 3}) {
+    const Transpiled result = transpile(circuit, {.coupling = Coupling::parse("line", 5), .optimization = level});
+    const Circuit body = result.circuit.without_final_measurements();
+    EXPECT_TRUE(body.is_unitary()) << level;
+    EXPECT_EQ(count(result.circuit, GateKind::Measure), 4);
+    for (const Operation& operation : result.circuit.operations())
+      if (operation.kind == GateKind::Measure) {
+        const int q = operation.clbit == 3 ? 2 : operation.clbit == 1 ? 4 : operation.clbit == 0 ? 0 : 1;
+        EXPECT_EQ(operation.wires[0], result.final_layout[q]);
+      }
+    Random random(9);
+    Transpiled unmeasured = result;
+    unmeasured.circuit = body;
+    EXPECT_LT(difference(circuit.without_final_measurements(), unmeasured, random), 1e-9) << level;
+  }
+  // A bit that is read or measured again holds its measurement in place.
+  Circuit kept(3, 1);
+  kept.h(0).measure(0, 0).when({.first = 0}, Circuit(3, 1).x(2)).measure(2, 0);
+  const auto operations = transpile(kept, {.coupling = Coupling::parse("line", 3)}).circuit.operations();
+  EXPECT_FALSE(operations.back().conditions.size());
+  EXPECT_LT(std::ranges::find(operations, GateKind::Measure, &Operation::kind),
+            std::ranges::find_if(operations, [](const Operation& o) { return !o.conditions.empty(); }));
+}
+
 TEST(Transpile, AmplitudeEncodingStaysInFront) {
   const Circuit circuit = Circuit(3).amplitude_encoding().cx(0, 2).h(1);
   const Transpiled result = transpile(circuit, {.coupling = Coupling::parse("line", 3), .optimization = 3});

@@ -29,16 +29,17 @@ bool bit(const uint64_t* sample, int wire) {
   return sample[wire / 64] >> (wire % 64) & 1;
 }
 
-/// Samples of the wires [shots, words] as classical bits, by the measurements at the circuit's end.
-std::map<Bits, int64_t> count(const Circuit& circuit, const std::vector<uint64_t>& samples, int words) {
-  std::map<Bits, int64_t> counts;
-  for (size_t s = 0; s < samples.size(); s += size_t(words)) {
-    Bits bits(size_t(circuit.clbits()), 0);
-    for (const Operation& operation : circuit.operations())
-      if (operation.kind == GateKind::Measure) bits[size_t(operation.clbit)] = bit(&samples[s], operation.wires[0]);
-    ++counts[bits];
-  }
-  return counts;
+/// Of samples of the wires [shots, words], by the measurements at the circuit's end.
+Counts count(const Circuit& circuit, const std::vector<uint64_t>& samples, int words) {
+  std::vector<std::pair<int, int>> measured;  // wire, classical bit
+  for (const Operation& operation : circuit.operations())
+    if (operation.kind == GateKind::Measure) measured.emplace_back(operation.wires[0], operation.clbit);
+  const size_t clbits = size_t(circuit.clbits()), shots = samples.size() / size_t(words);
+  std::vector<uint8_t> bits(shots * clbits, 0);
+  for (size_t s = 0; s < shots; ++s)
+    for (const auto& [wire, clbit] : measured)
+      bits[s * clbits + size_t(clbit)] = bit(&samples[s * size_t(words)], wire);
+  return count_bits(circuit, bits);
 }
 
 bool measures_at_the_end_only(const Circuit& circuit) {
@@ -66,30 +67,33 @@ void require_state(const Circuit& circuit, std::string_view name) {
 template <class Real>
 class StateVector : public Backend {
  public:
-  StateVector(const Circuit& circuit, const std::vector<double>& inputs)
-      : circuit_(circuit), body_(circuit.without_final_measurements()), inputs_(inputs.begin(), inputs.end()) {
+  StateVector(const Circuit& circuit, const std::vector<double>& inputs, Storage storage = Storage::Full)
+      : circuit_(circuit),
+        body_(circuit.without_final_measurements()),
+        inputs_(inputs.begin(), inputs.end()),
+        storage_(storage) {
     require_state(circuit, "statevector");
   }
 
   std::vector<Complex> state() const override {
     std::vector<std::complex<Real>> amplitudes(size_t{1} << body_.wires());
-    Simulator<Real>(body_).states(1, nullptr, inputs_.data(), amplitudes.data());
+    Simulator<Real>(body_, {}, storage_).states(1, nullptr, inputs_.data(), amplitudes.data());
     return {amplitudes.begin(), amplitudes.end()};
   }
   std::vector<double> probabilities() const override {
     std::vector<Real> values(size_t{1} << body_.wires());
-    Simulator<Real>(body_).probabilities(1, nullptr, inputs_.data(), values.data());
+    Simulator<Real>(body_, {}, storage_).probabilities(1, nullptr, inputs_.data(), values.data());
     return {values.begin(), values.end()};
   }
   std::vector<double> expectations(const std::vector<PauliSum>& observables, const Random&) const override {
     std::vector<Real> values(observables.size());
-    Simulator<Real>(body_, observables).expectations(1, nullptr, inputs_.data(), values.data());
+    Simulator<Real>(body_, observables, storage_).expectations(1, nullptr, inputs_.data(), values.data());
     return {values.begin(), values.end()};
   }
-  std::map<Bits, int64_t> counts(int64_t shots, const Random& random) const override {
+  Counts counts(int64_t shots, const Random& random) const override {
     require(body_.wires() <= 64, "the backend statevector draws samples of at most 64 qubits, got {}", body_.wires());
     std::vector<uint64_t> samples(static_cast<size_t>(shots));
-    Simulator<Real>(body_).samples(1, nullptr, inputs_.data(), shots, random, samples.data());
+    Simulator<Real>(body_, {}, storage_).samples(1, nullptr, inputs_.data(), shots, random, samples.data());
     return count(circuit_, samples, 1);
   }
 
@@ -97,6 +101,7 @@ class StateVector : public Backend {
   Circuit circuit_;
   Circuit body_;
   std::vector<Real> inputs_;
+  Storage storage_;
 };
 
 #ifdef QUANTA_HAS_STABILIZER
@@ -110,18 +115,16 @@ class Stabilizer : public Backend {
     StabilizerSimulator(circuit_.without_final_measurements(), observables, {}, inputs_).expectations(values.data());
     return values;
   }
-  std::map<Bits, int64_t> counts(int64_t shots, const Random& random) const override {
+  Counts counts(int64_t shots, const Random& random) const override {
     const StabilizerSimulator simulator(circuit_, {}, {}, inputs_);
     const size_t words = size_t(simulator.words());
     std::vector<uint64_t> samples(static_cast<size_t>(shots) * words);
     simulator.samples(shots, random, samples.data());
-    std::map<Bits, int64_t> counts;
-    for (size_t s = 0; s < samples.size(); s += words) {
-      Bits bits;
+    std::vector<uint8_t> bits;
+    bits.reserve(size_t(shots) * size_t(circuit_.clbits()));
+    for (size_t s = 0; s < samples.size(); s += words)
       for (int c = 0; c < circuit_.clbits(); ++c) bits.push_back(bit(&samples[s], c));
-      ++counts[bits];
-    }
-    return counts;
+    return count_bits(circuit_, bits);
   }
 
  private:
@@ -147,7 +150,7 @@ class Density : public Backend {
     DensitySimulator<Real>(circuit_, observables).expectations(1, nullptr, inputs_.data(), values.data());
     return {values.begin(), values.end()};
   }
-  std::map<Bits, int64_t> counts(int64_t shots, const Random& random) const override {
+  Counts counts(int64_t shots, const Random& random) const override {
     require(measures_at_the_end_only(circuit_),
             "the backend density draws outcomes of measurements at the circuit's end only; use trajectories");
     std::vector<uint64_t> samples(static_cast<size_t>(shots));
@@ -173,13 +176,11 @@ class TrajectoryBackend : public Backend {
     Trajectories<Real>(circuit_, observables).expectations(1, nullptr, inputs_.data(), random, values.data());
     return {values.begin(), values.end()};
   }
-  std::map<Bits, int64_t> counts(int64_t shots, const Random& random) const override {
+  Counts counts(int64_t shots, const Random& random) const override {
     const size_t clbits = size_t(circuit_.clbits());
     std::vector<uint8_t> bits(static_cast<size_t>(shots) * clbits);
     Trajectories<Real>(circuit_).shots(1, nullptr, inputs_.data(), shots, random, bits.data());
-    std::map<Bits, int64_t> counts;
-    for (size_t s = 0; s < size_t(shots); ++s) ++counts[Bits(&bits[s * clbits], &bits[s * clbits] + clbits)];
-    return counts;
+    return count_bits(circuit_, bits);
   }
 
  private:
@@ -212,7 +213,7 @@ class Mps : public Backend {
     MpsSimulator<Real>(body_, observables).expectations(1, nullptr, inputs_.data(), values.data());
     return {values.begin(), values.end()};
   }
-  std::map<Bits, int64_t> counts(int64_t shots, const Random& random) const override {
+  Counts counts(int64_t shots, const Random& random) const override {
     const MpsSimulator<Real> simulator(body_);
     std::vector<uint64_t> samples(static_cast<size_t>(shots) * size_t(simulator.words()));
     simulator.samples(1, nullptr, inputs_.data(), shots, random, samples.data());
@@ -227,9 +228,16 @@ class Mps : public Backend {
 #endif
 
 template <template <class> class Engine>
-std::unique_ptr<Backend> make(const Circuit& circuit, const std::vector<double>& inputs, bool single_precision) {
-  if (single_precision) return std::make_unique<Engine<float>>(circuit, inputs);
+std::unique_ptr<Backend> make(const Circuit& circuit, const std::vector<double>& inputs, Precision precision) {
+  require(precision != Precision::Half, "half precision is for the backend statevector only; use float");
+  if (precision == Precision::Float) return std::make_unique<Engine<float>>(circuit, inputs);
   return std::make_unique<Engine<double>>(circuit, inputs);
+}
+
+std::unique_ptr<Backend> make_state_vector(const Circuit& circuit, const std::vector<double>& inputs,
+                                           Precision precision) {
+  if (precision != Precision::Half) return make<StateVector>(circuit, inputs, precision);
+  return std::make_unique<StateVector<float>>(circuit, inputs, Storage::Half);
 }
 
 constexpr int kLargestState = 28;    // qubits that `auto` gives to a state vector
@@ -239,12 +247,12 @@ constexpr int kLargestDensity = 10;  // and to a density matrix
 struct Engine {
   std::string_view name;
   bool (*fits)(const Circuit&, const std::vector<double>& inputs, Task);
-  std::unique_ptr<Backend> (*make)(const Circuit&, const std::vector<double>& inputs, bool single_precision);
+  std::unique_ptr<Backend> (*make)(const Circuit&, const std::vector<double>& inputs, Precision precision);
 };
 const Engine kEngines[] = {
     {"statevector",
      [](const Circuit& c, const std::vector<double>&, Task) { return c.wires() <= kLargestState && runs_as_state(c); },
-     make<StateVector>},
+     make_state_vector},
 #ifdef QUANTA_HAS_STABILIZER
     {"stabilizer",
      [](const Circuit& c, const std::vector<double>& inputs, Task task) {
@@ -285,16 +293,16 @@ std::vector<double> Backend::probabilities() const {
 std::vector<double> Backend::expectations(const std::vector<PauliSum>&, const Random&) const {
   fail("this backend has no expectation values");
 }
-std::map<Bits, int64_t> Backend::counts(int64_t, const Random&) const {
+Counts Backend::counts(int64_t, const Random&) const {
   fail("this backend draws no samples");
 }
 
 std::pair<std::string, std::unique_ptr<Backend>> make_backend(const std::string& name, const Circuit& circuit,
                                                               const std::vector<double>& inputs, Task task,
-                                                              bool single_precision) {
+                                                              Precision precision) {
   for (const Engine& engine : kEngines)
     if (engine.name == name || (name == "auto" && engine.fits(circuit, inputs, task)))
-      return {std::string(engine.name), engine.make(circuit, inputs, single_precision)};
+      return {std::string(engine.name), engine.make(circuit, inputs, precision)};
   if (name == "auto")
     fail(
         "no backend can do this: the circuit measures or resets in its midst, has conditions or noise, or is too "

@@ -1,3 +1,5 @@
+#include <numeric>
+
 #include "quanta/circuit/qasm.h"
 #include "quanta/circuit/transpile.h"
 #include "quanta/cli/command.h"
@@ -14,6 +16,7 @@ struct Options {
   int level = 2;
   uint64_t seed = 0;
   std::string out;
+  int version = 3;
   bool json = false;
 };
 
@@ -27,12 +30,21 @@ std::string line(const std::string& name, const CircuitCost& cost) {
   return fmt::format("{:<7} depth {}, {} gates of two or more qubits;{}\n", name, cost.depth, cost.two_qubit, gates);
 }
 
+Transpiled unchanged(const Circuit& circuit) {
+  std::vector<int> layout(size_t(circuit.wires()));
+  std::iota(layout.begin(), layout.end(), 0);
+  return {circuit, layout, layout, cost(circuit), cost(circuit)};
+}
+
 void compile(const Options& options) {
   const Circuit circuit = read_qasm(options.file);
   TranspileOptions how{.basis = options.basis, .optimization = options.level, .seed = options.seed};
   if (!options.coupling.empty()) how.coupling = Coupling::parse(options.coupling, circuit.wires());
-  const Transpiled result = transpile(circuit, how);
-  if (!options.out.empty()) write_file(options.out, write_qasm(result.circuit));
+  const bool keep = options.basis == std::vector<std::string>{"any"};
+  if (keep && !options.coupling.empty())
+    throw UsageError("--basis any leaves the gates as they are; a coupling needs a basis");
+  const Transpiled result = keep ? unchanged(circuit) : transpile(circuit, how);
+  if (!options.out.empty()) write_file(options.out, write_qasm(result.circuit, {.version = options.version}));
   if (options.json) {
     print_json({{"before", to_json(result.before)},
                 {"after", to_json(result.after)},
@@ -54,7 +66,7 @@ void add_compile(CLI::App& app, int& status) {
   const auto options = std::make_shared<Options>();
   auto* command = app.add_subcommand("compile", "Translate an OpenQASM circuit to a machine's gates and couplings");
   command->add_option("file", options->file, "OpenQASM 2 or 3")->required();
-  command->add_option("--basis", options->basis, "Gates of the machine, separated by commas")
+  command->add_option("--basis", options->basis, "Gates of the machine, separated by commas; any: as they are")
       ->delimiter(',')
       ->capture_default_str();
   command->add_option("--coupling", options->coupling, "line, ring, full, grid:2x3, or edges as 0-1,1-2");
@@ -62,7 +74,10 @@ void add_compile(CLI::App& app, int& status) {
       ->check(CLI::Range(0, 3))
       ->capture_default_str();
   command->add_option("--seed", options->seed, "Of the search for a layout")->capture_default_str();
-  command->add_option("--out", options->out, "Write the result as OpenQASM 3")->type_name("FILE");
+  command->add_option("--out", options->out, "Write the result as OpenQASM")->type_name("FILE");
+  command->add_option("--qasm", options->version, "OpenQASM 2 or 3 for --out")
+      ->check(CLI::IsMember({2, 3}))
+      ->capture_default_str();
   command->add_flag("--json", options->json, "Print JSON");
   command->callback([options, &status] {
     compile(*options);

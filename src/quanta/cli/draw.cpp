@@ -69,7 +69,7 @@ std::string names() {
 }
 
 Circuit build(const Options& options) {
-  if (options.name.ends_with(".qasm")) return read_qasm(options.name);
+  if (options.name.find_first_of("./") != std::string::npos) return read_qasm(options.name);
   const auto found = builders().find(options.name);
   if (found == builders().end()) {
     std::vector<std::string> known;

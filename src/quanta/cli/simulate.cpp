@@ -1,6 +1,6 @@
 #include <algorithm>
+#include <charconv>
 #include <cmath>
-#include <map>
 
 #include "quanta/circuit/noise.h"
 #include "quanta/circuit/qasm.h"
@@ -29,39 +29,81 @@ struct Options {
   bool json = true;
 };
 
-/// "depolarizing=0.01": after each gate, on each of its qubits' number.
-NoiseModel noise_model(const std::string& text) {
-  const size_t equal = text.find('=');
-  const std::string name = text.substr(0, equal);
-  double p = -1;
-  try {
-    size_t used = 0;
-    const std::string value = equal == std::string::npos ? "" : text.substr(equal + 1);
-    p = std::stod(value, &used);
-    if (used != value.size()) p = -1;
-  } catch (const std::exception&) {
-    p = -1;
+struct NoiseKind {
+  std::string_view name;
+  size_t values;  // at most; a second one is the first unless given
+  std::string_view meaning;
+  void (*add)(NoiseModel&, const std::vector<double>&);
+};
+template <Channel (*channel)(double)>
+void after_gates(NoiseModel& model, const std::vector<double>& p) {
+  model.after(channel(p[0]));
+}
+const NoiseKind kNoise[] = {
+    {"depolarizing", 2, "P1[,P2]: of gates on one qubit, and on two",
+     [](NoiseModel& model, const std::vector<double>& p) {
+       model.after_gates_of(1, depolarizing(p[0])).after_gates_of(2, depolarizing(p[1], 2));
+     }},
+    {"bit_flip", 1, "P", after_gates<bit_flip>},
+    {"phase_flip", 1, "P", after_gates<phase_flip>},
+    {"bit_phase_flip", 1, "P", after_gates<bit_phase_flip>},
+    {"amplitude_damping", 1, "GAMMA", after_gates<amplitude_damping>},
+    {"phase_damping", 1, "LAMBDA: on each qubit of every gate", after_gates<phase_damping>},
+    {"readout", 2, "P01[,P10]: to read 1 for a 0, and 0 for a 1",
+     [](NoiseModel& model, const std::vector<double>& p) { model.readout(p[0], p[1]); }},
+};
+
+std::string noise_names(bool meaning) {
+  std::string text;
+  for (const NoiseKind& kind : kNoise) {
+    text += fmt::format("{}{}", text.empty() ? "" : meaning ? "; " : ", ", kind.name);
+    if (meaning) text += fmt::format("={}", kind.meaning);
   }
-  if (name != "depolarizing" || !(p >= 0 && p <= 1))
-    throw UsageError(fmt::format("--noise '{}': expected depolarizing=P with P in 0..1", text));
-  return NoiseModel::depolarizing(p, p);
+  return text;
+}
+
+/// "depolarizing=0.001,0.01,readout=0.02": the kinds in the order in which they are given.
+NoiseModel noise_model(const std::string& text) {
+  NoiseModel model;
+  const NoiseKind* kind = nullptr;
+  std::vector<double> values;
+  const auto wrong = [&](const std::string& what) {
+    return UsageError(
+        fmt::format("--noise '{}': {}; expected KIND=P,... of the kinds {}", text, what, noise_names(false)));
+  };
+  const auto finish = [&] {
+    if (!kind) return;
+    values.resize(2, values[0]);
+    kind->add(model, values);
+    values.clear();
+  };
+  const std::string list = text + ",";
+  for (std::string_view rest = list; !rest.empty();) {
+    std::string_view part = rest.substr(0, rest.find(','));
+    rest.remove_prefix(part.size() + 1);
+    if (const size_t equal = part.find('='); equal != part.npos) {
+      finish();
+      const std::string_view name = part.substr(0, equal);
+      kind = std::ranges::find(kNoise, name, &NoiseKind::name);
+      if (kind == std::end(kNoise)) throw wrong(fmt::format("there is no '{}'", name));
+      part.remove_prefix(equal + 1);
+    }
+    double p = -1;
+    const auto [end, status] = std::from_chars(part.data(), part.data() + part.size(), p);
+    if (status != std::errc() || end != part.data() + part.size() || !(p >= 0 && p <= 1))
+      throw wrong(fmt::format("got '{}', not a probability in 0..1", part));
+    if (!kind) throw wrong(fmt::format("'{}' has no kind", part));
+    if (values.size() == kind->values) throw wrong(fmt::format("{} takes no {} values", kind->name, values.size() + 1));
+    values.push_back(p);
+  }
+  finish();
+  return model;
 }
 
 /// The highest qubit left.
 std::string basis_state(size_t index, int wires) {
   std::string text;
   for (int q = wires; q-- > 0;) text += index >> q & 1 ? '1' : '0';
-  return text;
-}
-
-/// Each register with its highest bit left, the last one declared first.
-std::string outcome(const Circuit& circuit, const Bits& bits) {
-  std::string text;
-  const auto& registers = circuit.registers();
-  for (size_t r = registers.size(); r-- > 0;) {
-    for (int i = registers[r].size; i-- > 0;) text += bits[size_t(registers[r].first + i)] ? '1' : '0';
-    if (r > 0) text += ' ';
-  }
   return text;
 }
 
@@ -79,7 +121,10 @@ void simulate(const Options& options) {
 
   const Random random(options.seed);
   const auto run = [&](const Circuit& c, Task task) {
-    return make_backend(options.backend, c, options.inputs, task, options.precision == "float");
+    const Precision precision = options.precision == "double"  ? Precision::Double
+                                : options.precision == "float" ? Precision::Float
+                                                               : Precision::Half;
+    return make_backend(options.backend, c, options.inputs, task, precision);
   };
   nlohmann::ordered_json result = {{"file", options.file}, {"qubits", circuit.wires()}};
   if (options.shots > 0) {
@@ -95,10 +140,7 @@ void simulate(const Options& options) {
       circuit = std::move(measured);
     }
     const auto [name, backend] = run(circuit, Task::Counts);
-    nlohmann::ordered_json counts = nlohmann::ordered_json::object();
-    std::map<std::string, int64_t> sorted;
-    for (const auto& [bits, count] : backend->counts(options.shots, random)) sorted[outcome(circuit, bits)] += count;
-    for (const auto& [key, count] : sorted) counts[key] = count;
+    const nlohmann::ordered_json counts = backend->counts(options.shots, random);
     result.update({{"backend", name}, {"shots", options.shots}, {"seed", options.seed}, {"counts", counts}});
     return print_json(result);
   }
@@ -161,9 +203,10 @@ void add_simulate(CLI::App& app, int& status) {
   command->add_option("--backend", options->backend, "One of: " + backend_names())
       ->capture_default_str()
       ->type_name("NAME");
-  command->add_option("--noise", options->noise, "Noise after every gate: depolarizing=P")->type_name("MODEL");
-  command->add_option("--precision", options->precision, "double or float")
-      ->check(CLI::IsMember({"double", "float"}))
+  command->add_option("--noise", options->noise, "Noise behind every gate, separated by commas: " + noise_names(true))
+      ->type_name("KIND=P,...");
+  command->add_option("--precision", options->precision, "double, float, or half (a state vector in 16-bit numbers)")
+      ->check(CLI::IsMember({"double", "float", "half"}))
       ->capture_default_str();
   command->add_flag("--json", options->json, "Print JSON (always)");
   add_threads_option(*command);
