@@ -7,7 +7,8 @@ packages=(
   cmake ninja-build g++ ccache clang-format git ca-certificates gnuplot-nox jq
   # libraries
   libtorch-dev libhwy-dev libopenblas-dev libcli11-dev nlohmann-json3-dev libtomlplusplus-dev libfmt-dev libspdlog-dev
-  libarchive-dev zlib1g-dev libpng-dev libjpeg62-turbo-dev libturbojpeg0-dev
+  libnlopt-dev libarchive-dev zlib1g-dev libpng-dev libjpeg62-turbo-dev libturbojpeg0-dev
+  libsvm-dev libxgboost-dev
   # tests and benchmarks
   libgtest-dev libgmock-dev libbenchmark-dev libstb-dev
 )

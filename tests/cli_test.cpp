@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 
 #include <chrono>
+#include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <thread>
@@ -130,7 +131,7 @@ TEST_F(Cli, HelpNamesEveryCommand) {
   const ProcessResult help = quanta({"--help"});
   EXPECT_EQ(help.status, 0);
   EXPECT_THAT(help.errors, IsEmpty());
-  for (const std::string command : {"list", "run", "data", "draw", "bench", "doctor"}) {
+  for (const std::string command : {"list", "run", "data", "draw", "compile", "simulate", "bench", "doctor"}) {
     EXPECT_THAT(help.output, HasSubstr("\n  " + command));
     const ProcessResult own = quanta({command, "--help"});
     EXPECT_EQ(own.status, 0);
@@ -353,6 +354,68 @@ TEST_F(Cli, Draws) {
   EXPECT_THAT(quanta({"draw", "strongly_entangling", "--wires", "3", "--layers", "2"}).output, HasSubstr("18 weights"));
   EXPECT_EQ(quanta({"draw", "zz_feature_map", "--svg", at("map.svg")}).status, 0);
   EXPECT_THAT(read_file(at("map.svg")), HasSubstr("<svg"));
+}
+
+TEST_F(Cli, Compiles) {
+  write_file(at("ghz.qasm"),
+             "OPENQASM 2.0;\ninclude \"qelib1.inc\";\nqreg q[3];\nh q[0];\ncx q[0],q[1];\ncx q[0],q[2];\n");
+  EXPECT_THAT(quanta({"compile", at("ghz.qasm"), "--basis", "u,cx"}).output, HasSubstr("U 1  cx 2"));
+  const json counts = json::parse(
+      quanta({"compile", at("ghz.qasm"), "--coupling", "0-1,1-2", "--level", "3", "--json", "--out", at("out.qasm")})
+          .output);
+  EXPECT_EQ(counts.at("before").at("depth"), 3);
+  EXPECT_EQ(counts.at("after").at("gates").at("cx"), 2) << "a layout exists that needs no SWAP";
+  EXPECT_EQ(counts.at("final_layout").size(), 3u);
+  EXPECT_EQ(json::parse(quanta({"compile", at("out.qasm"), "--json"}).output).at("before"), counts.at("after"));
+  EXPECT_THAT(error_of({"compile", at("ghz.qasm"), "--basis", "sy"}, 1), HasSubstr("no gate 'sy'"));
+  EXPECT_THAT(error_of({"compile", at("ghz.qasm"), "--coupling", "circle"}, 1), HasSubstr("circle"));
+  EXPECT_THAT(error_of({"compile", at("none.qasm")}, 1), HasSubstr("none.qasm"));
+}
+
+TEST_F(Cli, DrawsAndSimulatesOpenQasm) {
+  // A Bell pair in two registers, and a qubit that stays 0.
+  write_file(at("bell.qasm"),
+             "OPENQASM 2.0; include \"qelib1.inc\"; qreg q[3]; creg a[1]; creg b[2]; h q[0]; cx q[0], q[1]; "
+             "measure q[0] -> a[0]; measure q[1] -> b[1];");
+  write_file(at("input.qasm"), "OPENQASM 3; include \"stdgates.inc\"; input float t; qubit[2] q; rx(t) q[1];");
+  write_file(at("bad.qasm"), "OPENQASM 3;\nqubit q;\nhh q;");
+
+  EXPECT_THAT(quanta({"draw", at("bell.qasm")}).output, HasSubstr("M→b[1]"));
+  EXPECT_EQ(quanta({"draw", at("bell.qasm"), "--svg", at("bell.svg")}).status, 0);
+  EXPECT_THAT(read_file(at("bell.svg")), HasSubstr("→a[0]"));
+
+  const auto result = [&](Words words) {
+    words.insert(words.begin(), "simulate");
+    const ProcessResult run = quanta(words);
+    EXPECT_EQ(run.status, 0) << run.errors;
+    return json::parse(run.output);
+  };
+  const json counts = result({at("bell.qasm"), "--shots", "1000", "--seed", "3", "--json"})["counts"];
+  EXPECT_EQ(counts.size(), 2u) << counts;
+  EXPECT_EQ(counts["00 0"].get<int>() + counts["10 1"].get<int>(), 1000);
+  EXPECT_NEAR(counts["10 1"].get<int>(), 500, 100);
+  EXPECT_EQ(result({at("bell.qasm"), "--shots", "1000", "--seed", "3"})["counts"], counts);
+  const json state = result({at("bell.qasm"), "--state"})["state"];
+  EXPECT_EQ(state.size(), 2u);
+  EXPECT_NEAR(state["011"][0].get<double>(), std::sqrt(0.5), 1e-12);
+  EXPECT_NEAR(result({at("bell.qasm"), "--probs"})["probabilities"]["000"].get<double>(), 0.5, 1e-12);
+  const json values = result({at("bell.qasm"), "--expect", "Z0 Z1 + 0.5 Z2", "--expect", "Z0"})["expectations"];
+  EXPECT_NEAR(values["Z0 Z1 + 0.5 Z2"].get<double>(), 1.5, 1e-12);
+  EXPECT_NEAR(values["Z0"].get<double>(), 0, 1e-12);
+  EXPECT_EQ(result({at("input.qasm"), "--inputs", "3.141592653589793", "--shots", "9"})["counts"],
+            json::parse("{\"10\": 9}"));
+
+  EXPECT_THAT(error_of({"simulate", at("bad.qasm"), "--state"}, 1), HasSubstr("bad.qasm:3:1: there is no gate 'hh'"));
+  EXPECT_THAT(error_of({"draw", at("bad.qasm")}, 1), HasSubstr("bad.qasm:3:1"));
+  EXPECT_THAT(error_of({"simulate", at("none.qasm"), "--state"}, 1), HasSubstr("none.qasm"));
+  EXPECT_THAT(error_of({"simulate", at("bell.qasm"), "--expect", "Z3"}, 1), HasSubstr("expected 0..2"));
+  EXPECT_THAT(error_of({"simulate", at("bell.qasm"), "--expect", "Q3"}, 1), HasSubstr("Q"));
+  EXPECT_THAT(error_of({"simulate", at("input.qasm"), "--state"}, 1), HasSubstr("1 inputs, got 0"));
+  EXPECT_THAT(error_of({"simulate", at("bell.qasm")}, 2), HasSubstr("--shots"));
+  EXPECT_THAT(error_of({"simulate", at("bell.qasm"), "--state", "--probs"}, 2), HasSubstr("one of"));
+  EXPECT_THAT(error_of({"simulate", at("bell.qasm"), "--shots", "0"}, 2), HasSubstr("--shots"));
+  EXPECT_THAT(error_of({"simulate", at("bell.qasm"), "--state", "--backend", "gpu"}, 2), HasSubstr("statevector"));
+  EXPECT_THAT(error_of({"simulate", at("bell.qasm"), "--state", "--noise", "dust=1"}, 2), HasSubstr("depolarizing"));
 }
 
 TEST_F(Cli, MeasuresThisMachine) {

@@ -88,4 +88,39 @@ Circuit& qaoa_layer(Circuit& circuit, const PauliSum& cost, Angle gamma, Angle b
   return circuit;
 }
 
+Circuit& uccsd(Circuit& circuit, int electrons) {
+  const int n = circuit.wires();
+  require(electrons >= 1 && electrons < n, "uccsd: {} electrons on {} wires, expected 1 to {}", electrons, n, n - 1);
+  for (int q = 0; q < electrons; ++q) circuit.x(q);
+
+  // exp(w / 2^(k-1) i sum sign P), the strings P having `letters` on the wires and Z between each pair of them.
+  const auto excite = [&](const std::vector<int>& wires, const std::vector<std::pair<const char*, int>>& strings) {
+    const int index = circuit.weights();
+    for (const auto& [letters, sign] : strings) {
+      std::vector<std::pair<int, char>> factors;
+      for (size_t k = 0; k < wires.size(); ++k) factors.emplace_back(wires[k], letters[k]);
+      for (size_t k = 0; k < wires.size(); k += 2)
+        for (int q = wires[k] + 1; q < wires[k + 1]; ++q) factors.emplace_back(q, 'Z');
+      circuit.pauli_rotation(PauliString(factors), -2.0 * sign / double(strings.size()) * weight(index));
+    }
+  };
+  for (int i = 0; i < electrons; ++i)
+    for (int a = electrons; a < n; ++a)
+      if ((i - a) % 2 == 0) excite({i, a}, {{"XY", 1}, {"YX", -1}});
+  for (int i = 0; i < electrons; ++i)
+    for (int j = i + 1; j < electrons; ++j)
+      for (int a = electrons; a < n; ++a)
+        for (int b = a + 1; b < n; ++b)
+          if (i % 2 + j % 2 == a % 2 + b % 2)
+            excite({i, j, a, b}, {{"XXYX", 1},
+                                  {"YXYY", 1},
+                                  {"XYYY", 1},
+                                  {"XXXY", 1},
+                                  {"YXXX", -1},
+                                  {"XYXX", -1},
+                                  {"YYYX", -1},
+                                  {"YYXY", -1}});
+  return circuit;
+}
+
 }  // namespace quanta

@@ -35,4 +35,10 @@ Circuit& real_amplitudes(Circuit& circuit, int reps = 3, Entanglement entangleme
 /// gamma and all wires beta.
 Circuit& qaoa_layer(Circuit& circuit, const PauliSum& cost, Angle gamma = weight(), Angle beta = weight());
 
+/// Unitary coupled cluster with single and double excitations, one Trotter step, in the Jordan-Wigner encoding with
+/// spins up on even and down on odd wires (arXiv 1805.04340): the Hartree-Fock state of `electrons` (X on the first
+/// wires), then each excitation that keeps the spin, from those wires to the others, with one weight: exp(w (T -
+/// T^dagger)). All weights 0 give the Hartree-Fock state; the number of electrons stays.
+Circuit& uccsd(Circuit& circuit, int electrons);
+
 }  // namespace quanta

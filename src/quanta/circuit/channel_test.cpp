@@ -120,6 +120,18 @@ TEST(NoiseModel, PutsChannelsBehindGates) {
   EXPECT_EQ(noisy.operations()[9].misread, (std::array{0.03, 0.04}));
 }
 
+TEST(NoiseModel, KnowsTheOrderOfWires) {
+  const Circuit noisy = NoiseModel()
+                            .after_on({1, 0}, depolarizing(0.1, 2), {GateKind::CX})
+                            .apply(Circuit(2).cnot(0, 1).cnot(1, 0).cz(1, 0));
+  ASSERT_EQ(noisy.operations().size(), 4u);
+  EXPECT_EQ(noisy.operations()[2].wires, (std::vector{1, 0}));
+  ASSERT_NE(noisy.operations()[2].channel, nullptr);
+  EXPECT_EQ(noisy.operations()[2].channel->name(), "depolarizing");
+  EXPECT_THROW(NoiseModel().after_on({0, 1, 2}, depolarizing(0.1, 2)), Error);
+  EXPECT_THROW(NoiseModel().after_on({}, depolarizing(0.1)), Error);
+}
+
 TEST(Dynamics, CircuitsCheckMeasurementsAndConditions) {
   Circuit circuit(2, 1);
   EXPECT_THROW(circuit.measure(0, 1), Error);

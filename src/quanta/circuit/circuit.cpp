@@ -426,6 +426,14 @@ Circuit& Circuit::place(Operation operation) {
   return *this;
 }
 
+Circuit& Circuit::declare(int weights, int inputs) {
+  require(weights <= kMaxParameters && inputs <= kMaxParameters, "declare: expected at most {} weights and inputs",
+          kMaxParameters);
+  weights_ = std::max(weights_, weights);
+  inputs_ = std::max(inputs_, inputs);
+  return *this;
+}
+
 Circuit& Circuit::append(const Circuit& other, std::vector<int> on, int weight_offset, int input_offset) {
   if (on.empty())
     for (int q = 0; q < other.wires(); ++q) on.push_back(q);

@@ -138,6 +138,8 @@ class Circuit {
   /// Any row of the gate table, with further controls: add(GateKind::X, {2}, {}, {0, 1}) is a Toffoli gate.
   Circuit& add(GateKind kind, std::vector<int> wires, std::vector<Angle> angles = {}, std::vector<int> controls = {});
   Circuit& add(Operation operation);
+  /// Makes weights() and inputs() at least these, used or not.
+  Circuit& declare(int weights, int inputs);
   /// Another circuit's operations (its classical bits keep their indices), its wire q becoming on[q] (q if `on` is
   /// empty); its weights and inputs keep their indices, shifted by the offsets.
   Circuit& append(const Circuit& other, std::vector<int> on = {}, int weight_offset = 0, int input_offset = 0);

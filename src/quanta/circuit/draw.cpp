@@ -17,7 +17,7 @@ namespace {
 constexpr int kMaxDrawnWires = 1024;
 
 // What the two drawings share: which symbol an operation is, and where.
-enum class Look { Box, Plus, Cross, Dot, Barrier };
+enum class Look { Box, Meter, Plus, Cross, Dot, Barrier };
 
 struct Symbol {
   const Operation* operation;
@@ -27,11 +27,13 @@ struct Symbol {
   std::vector<std::string> pins;  // in a box on several wires, what each own wire is to it
   std::string name;
   std::string angles;
+  std::string note;  // what it has to do with classical bits
   int column;
   int top, bottom;          // the wires it covers or crosses
   int own_top, own_bottom;  // of its box
 
-  std::string label() const { return angles.empty() ? name : fmt::format("{}({})", name, angles); }
+  bool is_box() const { return look == Look::Box || look == Look::Meter; }
+  std::string label() const { return (angles.empty() ? name : fmt::format("{}({})", name, angles)) + note; }
   std::string_view pin(int wire) const {
     const auto found = std::ranges::find(own, wire);
     return found == own.end() || pins.empty() ? std::string_view() : pins[found - own.begin()];
@@ -55,7 +57,7 @@ std::string short_name(const Operation& operation) {
     case GateKind::AmplitudeEncoding:
       return "amplitudes";
     case GateKind::Measure:
-      return fmt::format("M→{}", operation.clbit);
+      return "M";
     case GateKind::Reset:
       return "|0⟩";
     case GateKind::Channel:
@@ -71,7 +73,28 @@ std::string short_name(const Operation& operation) {
   }
 }
 
-Symbol symbol(const Operation& operation, int wires) {
+const ClassicalRegister& register_of(const Circuit& circuit, int bit) {
+  return *std::prev(std::ranges::upper_bound(circuit.registers(), bit, {}, &ClassicalRegister::first));
+}
+
+// "c[0]"
+std::string bit_name(const Circuit& circuit, int bit) {
+  const ClassicalRegister& bits = register_of(circuit, bit);
+  return fmt::format("{}[{}]", bits.name, bit - bits.first);
+}
+
+// "c=2", "c[1]≠1", "c[1]..c[3]=5"
+std::string condition_text(const Circuit& circuit, const Condition& condition) {
+  const ClassicalRegister& bits = register_of(circuit, condition.first);
+  std::string what = bits.name;
+  if (condition.first != bits.first || condition.count != bits.size) {
+    what = bit_name(circuit, condition.first);
+    if (condition.count > 1) what += ".." + bit_name(circuit, condition.first + condition.count - 1);
+  }
+  return fmt::format("{}{}{}", what, condition.negated ? "≠" : "=", condition.value);
+}
+
+Symbol symbol(const Operation& operation, const Circuit& circuit) {
   const GateInfo& info = gate_info(operation.kind);
   Symbol s{.operation = &operation,
            .look = Look::Box,
@@ -80,6 +103,7 @@ Symbol symbol(const Operation& operation, int wires) {
            .pins = {},
            .name = short_name(operation),
            .angles = {},
+           .note = {},
            .column = 0,
            .top = 0,
            .bottom = 0,
@@ -89,18 +113,26 @@ Symbol symbol(const Operation& operation, int wires) {
   s.own.erase(s.own.begin(), s.own.begin() + info.controls);
   for (const Angle& angle : operation.angles) s.angles += (s.angles.empty() ? "" : ", ") + angle.to_string();
 
+  if (operation.kind == GateKind::Measure) s.note = "→" + bit_name(circuit, operation.clbit);
+  for (const Condition& condition : operation.conditions)
+    s.note += (&condition == operation.conditions.data() ? " if " : " and ") + condition_text(circuit, condition);
+
+  const int wires = circuit.wires();
   const bool controlled = !s.controls.empty();
-  if (operation.kind == GateKind::Barrier) {
+  const bool conditional = !operation.conditions.empty();  // a box, which has room to say so
+  if (operation.kind == GateKind::Measure) {
+    s.look = Look::Meter;
+  } else if (operation.kind == GateKind::Barrier) {
     s.look = Look::Barrier;
     if (s.own.empty())
       for (int q = 0; q < wires; ++q) s.own.push_back(q);
   } else if (operation.kind == GateKind::AmplitudeEncoding) {
     s.angles = fmt::format("x0..x{}", (1 << wires) - 1);
-  } else if (info.base == GateKind::X && controlled) {
+  } else if (info.base == GateKind::X && controlled && !conditional) {
     s.look = Look::Plus;
-  } else if (info.base == GateKind::Z && controlled) {
+  } else if (info.base == GateKind::Z && controlled && !conditional) {
     s.look = Look::Dot;
-  } else if (info.base == GateKind::SWAP) {
+  } else if (info.base == GateKind::SWAP && !conditional) {
     s.look = Look::Cross;
   } else if (s.own.empty()) {  // a Pauli rotation of the identity: a phase of the controls, or of everything
     s.name = "phase";
@@ -130,7 +162,7 @@ std::vector<Symbol> arrange(const Circuit& circuit) {
   std::vector<int> level(circuit.wires(), 0);
   std::vector<Symbol> symbols;
   for (const Operation& operation : circuit.operations()) {
-    Symbol s = symbol(operation, circuit.wires());
+    Symbol s = symbol(operation, circuit);
     s.column = *std::max_element(level.begin() + s.top, level.begin() + s.bottom + 1);
     std::fill(level.begin() + s.top, level.begin() + s.bottom + 1, s.column + 1);
     symbols.push_back(std::move(s));
@@ -220,7 +252,7 @@ class Canvas {
 };
 
 int text_width(const Symbol& s) {
-  if (s.look != Look::Box) return 1;
+  if (!s.is_box()) return 1;
   return int(characters(s.label()).size()) + (s.pins.empty() ? 4 : 5);
 }
 
@@ -234,7 +266,7 @@ void draw(const Symbol& s, int center, Canvas& canvas) {
     return;
   }
   for (int r = row(s.top); r <= row(s.bottom) && s.top < s.bottom; ++r) canvas.put(r, center, r % 2 ? "│" : "┼");
-  if (s.look == Look::Box) {
+  if (s.is_box()) {
     const int width = text_width(s), left = center - width / 2, right = left + width - 1;
     for (int r = row(s.own_top); r <= row(s.own_bottom); ++r) {
       const bool joined = r % 2 == 0 && std::ranges::count(s.own, r / 2);
@@ -361,8 +393,14 @@ double box_width(const Symbol& s) {
   return std::max(kBoxHeight, text + 14 + pins);
 }
 
+// What stands above a box.
+std::string note_above(const Symbol& s) {
+  return s.note.starts_with(' ') ? s.note.substr(1) : s.note;
+}
+
 double svg_width(const Symbol& s) {
-  return s.look == Look::Box ? box_width(s) : s.look == Look::Barrier ? 8 : s.look == Look::Cross ? 14 : 22;
+  if (s.is_box()) return std::max(box_width(s), text_pixels(note_above(s), kPinSize));
+  return s.look == Look::Barrier ? 8 : s.look == Look::Cross ? 14 : 22;
 }
 
 // Centred on y; not every viewer knows dominant-baseline.
@@ -376,8 +414,8 @@ std::string draw(const Symbol& s, double x, double y0) {
   const auto y = [y0](int wire) { return y0 + kPitch * wire; };
   std::string where;
   for (const int q : s.operation->all_wires()) where += fmt::format("{}q{}", where.empty() ? "" : ", ", q);
-  std::string svg = fmt::format("<g><title>{} on {}{}{}</title>", gate_info(s.operation->kind).name, where,
-                                s.angles.empty() ? "" : ": ", escape(s.angles));
+  std::string svg = fmt::format("<g><title>{} on {}{}{}{}</title>", gate_info(s.operation->kind).name, where,
+                                s.angles.empty() ? "" : ": ", escape(s.angles), escape(s.note));
   const Palette& colour = kPalette[tone(*s.operation)];
 
   if (s.look == Look::Barrier) {
@@ -386,10 +424,10 @@ std::string draw(const Symbol& s, double x, double y0) {
                          y(q) + kPitch / 2);
     return svg + "</g>\n";
   }
-  if (s.top < s.bottom && (s.look != Look::Box || !s.controls.empty()))
+  if (s.top < s.bottom && (!s.is_box() || !s.controls.empty()))
     svg += fmt::format(R"(<line x1="{0}" y1="{1}" x2="{0}" y2="{2}" class="link"/>)", x, y(s.top), y(s.bottom));
 
-  if (s.look == Look::Box) {
+  if (s.is_box()) {
     const double width = box_width(s), left = x - width / 2;
     const double middle = (y(s.own_top) + y(s.own_bottom)) / 2;
     const double shift = s.pins.empty() ? 0 : 5;
@@ -405,8 +443,12 @@ std::string draw(const Symbol& s, double x, double y0) {
     }
     const double name_y = s.angles.empty() ? middle : middle - 6;
     svg += fmt::format(R"(<g class="halo" stroke="{}">)", colour.fill);  // keeps wires behind the box off the letters
-    svg += text_at(x + shift, name_y, kNameSize, "name", s.name);
+    if (s.look == Look::Meter)
+      svg += fmt::format(R"(<path d="M{} {}a10 10 0 0 1 20 0m-10 0l8 -12" class="cross"/>)", x - 10, middle + 6);
+    else
+      svg += text_at(x + shift, name_y, kNameSize, "name", s.name);
     if (!s.angles.empty()) svg += text_at(x + shift, middle + 8, kAngleSize, "angle", pretty(s.angles));
+    if (!s.note.empty()) svg += text_at(x, y(s.own_top) - kBoxHeight / 2 - 6, kPinSize, "pin", note_above(s));
     svg += "</g>";
   }
   for (const int q : s.own) {
@@ -451,7 +493,7 @@ std::string draw_svg(const Circuit& circuit, const SvgOptions& options) {
   std::array<bool, kPalette.size()> used{};
   for (const Symbol& s : symbols) {
     widths[s.column] = std::max(widths[s.column], svg_width(s) + kGap);
-    if (s.look == Look::Box) used[tone(*s.operation)] = true;
+    if (s.is_box()) used[tone(*s.operation)] = true;
   }
 
   const double left = kMargin + kLabel;

@@ -99,6 +99,36 @@ q3 ─⊕──●─────────
   EXPECT_EQ(draw_text(Circuit(2)), "q0 ─\n\nq1 ─\n");
 }
 
+Circuit teleportation() {
+  Circuit circuit(2, 2);
+  circuit.add_register("flag", 1);
+  circuit.measure(0, 1).reset(0).measure(1, 2);
+  const auto with = [](auto append) {
+    Circuit body(2, 2);
+    body.add_register("flag", 1);
+    append(body);
+    return body;
+  };
+  circuit.when({.first = 0, .count = 2, .value = 2}, with([](Circuit& c) { c.x(0); }));
+  circuit.when({.first = 1, .count = 1, .value = 1, .negated = true}, with([](Circuit& c) { c.cx(0, 1); }));
+  return circuit;
+}
+
+TEST(DrawText, NamesClassicalBits) {
+  EXPECT_EQ(draw_text(teleportation()), R"(q0 ──┤ M→c[1] ├────┤ |0⟩ ├──┤ X if c=2 ├─────────●─────────
+                                                 │
+q1 ─┤ M→flag[0] ├─────────────────────────┤ X if c[1]≠1 ├──
+)");
+}
+
+TEST(DrawSvg, DrawsMetersAndConditions) {
+  const std::string svg = draw_svg(teleportation());
+  EXPECT_THAT(svg, HasSubstr("→flag[0]</text>"));
+  EXPECT_THAT(svg, HasSubstr("if c[1]≠1</text>"));
+  EXPECT_THAT(svg, HasSubstr("<title>X on q0 if c=2</title>"));
+  EXPECT_THAT(svg, Not(HasSubstr(">M</text>"))) << "a meter is drawn";
+}
+
 TEST(DrawText, Wraps) {
   Circuit circuit(3);
   hardware_efficient(circuit, 6);

@@ -6,9 +6,32 @@
 
 namespace quanta {
 
-NoiseModel& NoiseModel::after(Channel channel, std::vector<GateKind> kinds, std::vector<int> on) {
+namespace {
+
+void require_gates(const std::vector<GateKind>& kinds) {
   for (const GateKind kind : kinds) require(is_unitary(kind), "noise follows gates, got {}", gate_info(kind).name);
-  rules_.push_back({std::move(channel), 0, std::move(kinds), std::move(on)});
+}
+
+std::shared_ptr<const Channel> shared(Channel channel) {
+  return std::make_shared<const Channel>(std::move(channel));
+}
+
+}  // namespace
+
+NoiseModel& NoiseModel::after(Channel channel, std::vector<GateKind> kinds, std::vector<int> on) {
+  require_gates(kinds);
+  rules_.push_back({.channel = shared(std::move(channel)), .kinds = std::move(kinds), .on = std::move(on)});
+  return *this;
+}
+
+NoiseModel& NoiseModel::after_on(std::vector<int> wires, Channel channel, std::vector<GateKind> kinds) {
+  require_gates(kinds);
+  require(!wires.empty(), "noise after gates on given wires: expected at least one wire");
+  require(channel.wires() == 1 || channel.wires() == int(wires.size()),
+          "noise after gates on wires {}: expected a channel on 1 or {} wires, got {} on {}", fmt::join(wires, ","),
+          wires.size(), channel.name(), channel.wires());
+  rules_.push_back(
+      {.channel = shared(std::move(channel)), .kinds = std::move(kinds), .on = std::move(wires), .ordered = true});
   return *this;
 }
 
@@ -17,7 +40,7 @@ NoiseModel& NoiseModel::after_gates_of(int qubits, Channel channel) {
   require(channel.wires() == 1 || channel.wires() == qubits,
           "noise after gates of {} qubits: expected a channel on 1 or {} wires, got {} on {}", qubits, qubits,
           channel.name(), channel.wires());
-  rules_.push_back({std::move(channel), qubits, {}, {}});
+  rules_.push_back({.channel = shared(std::move(channel)), .qubits = qubits});
   return *this;
 }
 
@@ -58,17 +81,18 @@ Circuit NoiseModel::apply(const Circuit& circuit) const {
     for (const Rule& rule : rules_) {
       if (rule.qubits && rule.qubits != int(wires.size())) continue;
       if (!rule.kinds.empty() && std::ranges::count(rule.kinds, operation.kind) == 0) continue;
+      if (rule.ordered && rule.on != wires) continue;
       if (!rule.on.empty() && !std::ranges::all_of(wires, [&](int q) { return std::ranges::count(rule.on, q) > 0; }))
         continue;
       const auto add = [&](const std::vector<int>& on) {
         Operation noise{.kind = GateKind::Channel, .wires = on, .angles = {}, .controls = {}, .pauli = {}};
-        noise.channel = std::make_shared<const Channel>(rule.channel);
+        noise.channel = rule.channel;
         noise.conditions = operation.conditions;
         result.add(std::move(noise));
       };
-      if (rule.channel.wires() == 1)
+      if (rule.channel->wires() == 1)
         for (const int q : wires) add({q});
-      else if (rule.channel.wires() == int(wires.size()))
+      else if (rule.channel->wires() == int(wires.size()))
         add(wires);
     }
   }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -16,6 +17,9 @@ class NoiseModel {
   NoiseModel& after(Channel channel, std::vector<GateKind> kinds = {}, std::vector<int> on = {});
   /// The same with gates of that many qubits only.
   NoiseModel& after_gates_of(int qubits, Channel channel);
+  /// After each gate that is in `kinds` (empty: any) and whose wires, controls last, are these in this order, as a
+  /// device's calibration names them. A channel on one wire acts on each of them.
+  NoiseModel& after_on(std::vector<int> wires, Channel channel, std::vector<GateKind> kinds = {});
   /// Read-out error of every measurement (of one wire's): the probabilities to read 1 for a 0, and 0 for a 1.
   NoiseModel& readout(double one_for_zero, double zero_for_one, std::optional<int> wire = {});
 
@@ -32,10 +36,11 @@ class NoiseModel {
 
  private:
   struct Rule {
-    Channel channel;
-    int qubits;  // 0: any
-    std::vector<GateKind> kinds;
-    std::vector<int> on;
+    std::shared_ptr<const Channel> channel;  // the circuit's operations share it
+    int qubits = 0;                          // 0: any
+    std::vector<GateKind> kinds{};
+    std::vector<int> on{};
+    bool ordered = false;  // `on` are the gate's wires themselves
   };
   struct Readout {
     std::optional<int> wire;

@@ -15,6 +15,8 @@ void add_list(CLI::App& app, int& status);
 void add_run(CLI::App& app, int& status);
 void add_data(CLI::App& app, int& status);
 void add_draw(CLI::App& app, int& status);
+void add_compile(CLI::App& app, int& status);
+void add_simulate(CLI::App& app, int& status);
 void add_bench(CLI::App& app, int& status);
 void add_doctor(CLI::App& app, int& status);
 

@@ -5,6 +5,7 @@
 
 #include "quanta/circuit/ansaetze.h"
 #include "quanta/circuit/encodings.h"
+#include "quanta/circuit/qasm.h"
 #include "quanta/cli/command.h"
 #include "quanta/core/error.h"
 #include "quanta/core/file.h"
@@ -66,7 +67,8 @@ std::string names() {
   return text;
 }
 
-void draw(const Options& options) {
+Circuit build(const Options& options) {
+  if (options.name.ends_with(".qasm")) return read_qasm(options.name);
   const auto found = builders().find(options.name);
   if (found == builders().end()) {
     std::vector<std::string> known;
@@ -74,7 +76,11 @@ void draw(const Options& options) {
     throw UsageError(fmt::format("there is no circuit '{}'; did you mean {}? Known: {}", options.name,
                                  nearest(options.name, known), names()));
   }
-  const Circuit circuit = found->second(options);
+  return found->second(options);
+}
+
+void draw(const Options& options) {
+  const Circuit circuit = build(options);
   if (options.svg.empty()) {
     print(draw_text(circuit));
     print(fmt::format("{} wires, {} operations, depth {}, {} weights, {} inputs\n", circuit.wires(),
@@ -89,8 +95,8 @@ void draw(const Options& options) {
 
 void add_draw(CLI::App& app, int& status) {
   const auto options = std::make_shared<Options>();
-  auto* command = app.add_subcommand("draw", "Draw an encoding or an ansatz as text or SVG");
-  command->add_option("name", options->name, "One of: " + names())->required();
+  auto* command = app.add_subcommand("draw", "Draw an OpenQASM file, an encoding or an ansatz as text or SVG");
+  command->add_option("name", options->name, "FILE.qasm, or one of: " + names())->required();
   command->add_option("--wires", options->wires, "Qubits")->check(CLI::Range(1, 64))->capture_default_str();
   command->add_option("--layers", options->layers, "Layers or repetitions")
       ->check(CLI::Range(0, 100))

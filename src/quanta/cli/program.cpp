@@ -70,6 +70,8 @@ int program(int argc, const char* const* argv) {
   add_run(app, status);
   add_data(app, status);
   add_draw(app, status);
+  add_compile(app, status);
+  add_simulate(app, status);
   add_bench(app, status);
   add_doctor(app, status);
   try {

@@ -101,17 +101,17 @@ class Parser {
 
 }  // namespace
 
-bool Table::has(std::string_view column) const {
+bool CsvTable::has(std::string_view column) const {
   return std::find(columns_.begin(), columns_.end(), column) != columns_.end();
 }
 
-int64_t Table::index(std::string_view column) const {
+int64_t CsvTable::index(std::string_view column) const {
   const auto found = std::find(columns_.begin(), columns_.end(), column);
   require(found != columns_.end(), "{}: no column '{}'; it has: {}", name_, column, fmt::join(columns_, ", "));
   return found - columns_.begin();
 }
 
-std::vector<std::string> Table::text(std::string_view column) const {
+std::vector<std::string> CsvTable::text(std::string_view column) const {
   const int64_t at = index(column);
   std::vector<std::string> result;
   result.reserve(rows());
@@ -119,7 +119,7 @@ std::vector<std::string> Table::text(std::string_view column) const {
   return result;
 }
 
-torch::Tensor Table::numbers(const std::vector<std::string>& columns) const {
+torch::Tensor CsvTable::numbers(const std::vector<std::string>& columns) const {
   auto result = torch::empty({rows(), int64_t(columns.size())}, torch::kFloat64);
   double* out = result.data_ptr<double>();
   std::vector<int64_t> at;
@@ -139,11 +139,11 @@ torch::Tensor Table::numbers(const std::vector<std::string>& columns) const {
   return result;
 }
 
-torch::Tensor Table::numbers(std::string_view column) const {
+torch::Tensor CsvTable::numbers(std::string_view column) const {
   return numbers(std::vector<std::string>{std::string(column)}).squeeze(1);
 }
 
-Table parse_csv(std::string_view text, const std::string& name, const CsvOptions& options) {
+CsvTable parse_csv(std::string_view text, const std::string& name, const CsvOptions& options) {
   if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);
   const std::string file = std::filesystem::path(name).filename().string();
   const bool tab_name = file.find(".tsv") != std::string::npos || file.find(".tab") != std::string::npos;
@@ -172,10 +172,10 @@ Table parse_csv(std::string_view text, const std::string& name, const CsvOptions
     lines.push_back(line);
   }
   require(!columns.empty(), "{}: empty file, expected {}", name, options.header ? "a line of column names" : "rows");
-  return Table(name, std::move(columns), std::move(cells), std::move(lines));
+  return CsvTable(name, std::move(columns), std::move(cells), std::move(lines));
 }
 
-Table read_csv(const std::filesystem::path& path, const CsvOptions& options) {
+CsvTable read_csv(const std::filesystem::path& path, const CsvOptions& options) {
   return parse_csv(read_maybe_gzip(path), path.string(), options);
 }
 

@@ -19,9 +19,10 @@ struct CsvOptions {
 };
 
 /// A table of text cells with named columns.
-class Table {
+class CsvTable {
  public:
-  Table(std::string name, std::vector<std::string> columns, std::vector<std::string> cells, std::vector<int64_t> lines)
+  CsvTable(std::string name, std::vector<std::string> columns, std::vector<std::string> cells,
+           std::vector<int64_t> lines)
       : name_(std::move(name)), columns_(std::move(columns)), cells_(std::move(cells)), lines_(std::move(lines)) {}
 
   int64_t rows() const { return int64_t(lines_.size()); }
@@ -50,9 +51,9 @@ class Table {
 /// end with LF or CRLF; a UTF-8 byte-order mark and empty lines are skipped. `name` heads the message of an Error,
 /// which names the line: a row with another number of fields than the first, an unclosed quote, text after a closing
 /// quote, a NUL byte, two columns of one name.
-Table parse_csv(std::string_view text, const std::string& name, const CsvOptions& options = {});
+CsvTable parse_csv(std::string_view text, const std::string& name, const CsvOptions& options = {});
 
 /// The same from a file, plain or gzip.
-Table read_csv(const std::filesystem::path& path, const CsvOptions& options = {});
+CsvTable read_csv(const std::filesystem::path& path, const CsvOptions& options = {});
 
 }  // namespace quanta

@@ -69,7 +69,7 @@ TEST(Csv, ErrorsNameTheLine) {
 }
 
 /// RFC 4180 text of a table.
-std::string format_csv(const Table& table) {
+std::string format_csv(const CsvTable& table) {
   std::string text;
   const auto put = [&](const std::string& cell, bool last) {
     text += '"';

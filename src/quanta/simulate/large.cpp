@@ -11,6 +11,7 @@
 
 #include "quanta/core/error.h"
 #include "quanta/core/parallel.h"
+#include "quanta/simulate/sampling.h"
 
 namespace quanta::simulate {
 namespace {
@@ -264,6 +265,23 @@ LargeState<T>::LargeState(int wires, bool half) : lane_bits_(large_kernels<T>().
 template <class T>
 LargeState<T>::~LargeState() {
   munmap(memory_.half ? static_cast<void*>(memory_.half) : memory_.full, bytes_);
+}
+
+template <class T>
+void LargeState<T>::norms(uint64_t first, uint64_t count, double* out) const {
+  // In double precision: the squares of small amplitudes would be slow subnormal numbers.
+  const auto square = [&](const auto* numbers, double scale) {
+    const uint64_t lanes = uint64_t{1} << lane_bits_, step = std::min(lanes, count);
+    for (uint64_t i = 0; i < count; i += step) {
+      const auto* real = numbers + place(first + i);
+      if (memory_.half) scale = std::ldexp(1.0, 2 * (memory_.exponents[(first + i) >> lane_bits_] - 15));
+      for (uint64_t lane = 0; lane < step; ++lane) {
+        const double re = double(real[lane]), im = double(real[lanes + lane]);
+        out[i + lane] = scale * (re * re + im * im);
+      }
+    }
+  };
+  memory_.half ? square(memory_.half, 1) : square(memory_.full, 1);
 }
 
 template <class T>
@@ -697,33 +715,16 @@ void LargeSimulator<T>::probabilities(const LargeState<T>& state, T* out) const 
 
 template <class T>
 void LargeSimulator<T>::samples(const LargeState<T>& state, int64_t shots, Random random, uint64_t* out) const {
-  // One walk through the physical amplitudes serves all draws in ascending order.
-  const uint64_t size = uint64_t{1} << program_.wires;
-  std::vector<double> draws(static_cast<size_t>(shots));
-  for (double& draw : draws) draw = random.uniform();
-  std::vector<int64_t> order(draws.size());
-  std::iota(order.begin(), order.end(), 0);
-  std::sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return draws[a] < draws[b]; });
-  double total = 0;
-  for (uint64_t p = 0; p < size; ++p) total += double(std::norm(state.amplitude(p)));
   const uint64_t origin = program_.origin ^ state.values.flipped;
-  double sum = 0;
-  uint64_t p = 0, reached = 0;  // reached: the last amplitude that is not 0
-  bool started = false;
-  for (const int64_t i : order) {
-    while (p < size && (!started || sum <= draws[i] * total)) {
-      const double part = double(std::norm(state.amplitude(p)));
-      if (part > 0) {
-        sum += part;
-        reached = p;
-        started = true;
-      }
-      ++p;
-    }
+  const BitMap basis_state(program_.wires, [&](int bit) {
     uint64_t b = 0;
-    for (int q = 0; q < program_.wires; ++q) b |= uint64_t(odd((reached ^ origin) & program_.parity[q])) << q;
-    out[i] = b;
-  }
+    for (int q = 0; q < program_.wires; ++q) b |= (program_.parity[q] >> bit & 1) << q;
+    return b;
+  });
+  draw_cells(
+      uint64_t{1} << program_.wires,
+      [&](uint64_t first, uint64_t count, double* weights) { state.norms(first, count, weights); }, shots, random,
+      [&](int64_t s, uint64_t p) { out[s] = basis_state(p ^ origin); });
 }
 
 template class LargeState<float>;

@@ -81,17 +81,17 @@ class LargeState {
 
   /// Physical amplitude p, of either kind of memory.
   std::complex<T> amplitude(uint64_t p) const {
-    const size_t place = (p >> lane_bits_ << (lane_bits_ + 1)) + (p & ((uint64_t{1} << lane_bits_) - 1));
-    const size_t lanes = size_t{1} << lane_bits_;
-    if (!memory_.half) return {memory_.full[place], memory_.full[place + lanes]};
+    const size_t at = place(p), lanes = size_t{1} << lane_bits_;
+    if (!memory_.half) return {memory_.full[at], memory_.full[at + lanes]};
     const double scale = std::ldexp(1.0, memory_.exponents[p >> lane_bits_] - 15);
-    return {T(scale * memory_.half[place]), T(scale * memory_.half[place + lanes])};
+    return {T(scale * memory_.half[at]), T(scale * memory_.half[at + lanes])};
   }
 
+  /// |amplitude|^2 of `count` physical amplitudes: as many as a chunk has or fewer by a power of two, or whole chunks.
+  void norms(uint64_t first, uint64_t count, double* out) const;
+
   /// Real part of physical amplitude p; this and set() in full precision only.
-  T* at(uint64_t p) const {
-    return memory_.full + (p >> lane_bits_ << (lane_bits_ + 1)) + (p & ((uint64_t{1} << lane_bits_) - 1));
-  }
+  T* at(uint64_t p) const { return memory_.full + place(p); }
   void set(uint64_t p, std::complex<T> value) {
     T* real = at(p);
     real[0] = value.real();
@@ -101,6 +101,10 @@ class LargeState {
   Values<T> values;
 
  private:
+  size_t place(uint64_t p) const {
+    return (p >> lane_bits_ << (lane_bits_ + 1)) + (p & ((uint64_t{1} << lane_bits_) - 1));
+  }
+
   int lane_bits_;
   size_t bytes_;
   StateMemory<T> memory_;

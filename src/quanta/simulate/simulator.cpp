@@ -13,44 +13,15 @@
 #include "quanta/core/parallel.h"
 #include "quanta/simulate/kernels.h"
 #include "quanta/simulate/large.h"
+#include "quanta/simulate/pool.h"
+
+#include "quanta/simulate/sampling.h"
 
 namespace quanta {
 
 using namespace simulate;
 
 namespace {
-
-/// Objects that calls borrow, so that nothing is allocated once each thread has had its turn.
-template <class Item>
-struct Pool {
-  std::mutex mutex;
-  std::vector<std::unique_ptr<Item>> idle;
-};
-
-template <class Item>
-class Borrowed {
- public:
-  explicit Borrowed(Pool<Item>& pool) : pool_(pool) {
-    const std::lock_guard lock(pool.mutex);
-    if (pool.idle.empty()) {
-      item_ = std::make_unique<Item>();
-    } else {
-      item_ = std::move(pool.idle.back());
-      pool.idle.pop_back();
-    }
-  }
-  Borrowed(const Borrowed&) = delete;
-  ~Borrowed() {
-    const std::lock_guard lock(pool_.mutex);
-    pool_.idle.push_back(std::move(item_));
-  }
-  Item* operator->() { return item_.get(); }
-  Item& operator*() { return *item_; }
-
- private:
-  Pool<Item>& pool_;
-  std::unique_ptr<Item> item_;
-};
 
 template <class T>
 struct Workspace {
@@ -436,16 +407,13 @@ void Simulator<T>::samples(int64_t batch, const T* weights, const T* inputs, int
   const size_t size = size_t{1} << wires();
   std::vector<T> probability(size_t(batch) * size);
   probabilities(batch, weights, inputs, probability.data());
-  std::vector<double> cumulative(size);
-  for (int64_t b = 0; b < batch; ++b) {
-    double sum = 0;
-    for (size_t i = 0; i < size; ++i) cumulative[i] = sum += double(probability[size_t(b) * size + i]);
-    Random stream = random.split(uint64_t(b));
-    for (int64_t s = 0; s < shots; ++s) {
-      const auto at = std::upper_bound(cumulative.begin(), cumulative.end() - 1, stream.uniform() * sum);
-      samples[b * shots + s] = uint64_t(at - cumulative.begin());
-    }
-  }
+  for (int64_t b = 0; b < batch; ++b)
+    draw_cells(
+        size,
+        [&](uint64_t first, uint64_t count, double* weights) {
+          std::copy_n(probability.begin() + int64_t(size_t(b) * size + first), count, weights);
+        },
+        shots, random.split(uint64_t(b)), [&](int64_t s, uint64_t i) { samples[b * shots + s] = i; });
 }
 
 template class Simulator<float>;

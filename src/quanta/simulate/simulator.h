@@ -61,7 +61,8 @@ class Simulator {
   /// probabilities[b, i] = |states[b, i]|^2.
   void probabilities(int64_t batch, const Real* weights, const Real* inputs, Real* probabilities) const;
 
-  /// samples[b, s]: basis states drawn from the probabilities; sample b uses random.split(b).
+  /// samples[b, s]: basis states drawn independently from the probabilities; sample b uses random.split(b). Linear in
+  /// the state's size plus the shots.
   void samples(int64_t batch, const Real* weights, const Real* inputs, int64_t shots, const Random& random,
                uint64_t* samples) const;
 
