@@ -1,4 +1,5 @@
-// What the native drivers share: the circuits of circuits.py, and the clock and the line of JSON of peers.py.
+// What the native programs of the comparison share: the circuits of circuits.py, and the requests, the clock and the
+// answers of peers.py.
 
 #pragma once
 
@@ -7,9 +8,14 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <functional>
+#include <iostream>
+#include <sstream>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -18,12 +24,17 @@ struct Step {
   int first;
   int second = -1;
   double angle = 0;
+
+  bool turns() const { return name[0] == 'R'; }
 };
 
-const double pi = 3.14159265358979323846;
+const double pi = 3.14159265358979323846, noise = 0.01;
+const int64_t shots = 1000000;
 
 // The k-th angle, from 1.
-inline double weyl(size_t k) { return 2 * pi * std::fmod(double(k) * 0.6180339887498949, 1); }
+inline double weyl(size_t k) {
+  return 2 * pi * std::fmod(double(k) * 0.6180339887498949, 1);
+}
 
 inline std::vector<Step> layered(int n) {
   std::vector<Step> steps;
@@ -48,64 +59,86 @@ inline std::vector<Step> fourier(int n) {
   return steps;
 }
 
-// CASE QUBITS BATCH THREADS SECONDS [--check]
-struct Options {
-  std::string name;
-  int qubits, batch, threads;
-  double seconds;
-  bool check;
-
-  Options(int argc, char** argv) {
-    if (argc < 6) {
-      std::fprintf(stderr, "usage: %s CASE QUBITS BATCH THREADS SECONDS [--check]\n", argv[0]);
-      std::exit(2);
-    }
-    name = argv[1];
-    qubits = std::atoi(argv[2]);
-    batch = std::min(std::atoi(argv[3]), 4);  // one sample after the other: more would not be faster
-    threads = std::atoi(argv[4]);
-    seconds = std::atof(argv[5]);
-    check = argc > 6;
-  }
-};
-
-inline int refuse(const char* reason) {
-  std::printf("{\"refused\": \"%s\"}\n", reason);
-  return 0;
+// What one sample's value depends on through Z_q.
+inline double upstream(const std::string& name, int q) {
+  return name == "vjp" ? std::cos(q + 1.0) : 1.0;
 }
 
-// Prints the median seconds of a run, or with --check what it calculates.
-inline int measure(const Options& options, const std::function<void()>& run,
-                   const std::function<std::vector<double>()>& read) {
-  run();
-  if (options.check) {
-    std::printf("{\"check\": [");
-    const char* comma = "";
-    for (const double value : read()) std::printf("%s%.12g", comma, value), comma = ", ";
-    std::puts("]}");
-    return 0;
-  }
+// The mean of each Z_q over drawn basis states.
+template <class Index>
+std::vector<double> means(const std::vector<Index>& samples, int n) {
+  std::vector<double> z(size_t(n), 0.0);
+  for (const Index sample : samples)
+    for (int q = 0; q < n; ++q) z[size_t(q)] += (sample >> q & 1 ? -1.0 : 1.0) / double(samples.size());
+  return z;
+}
+
+struct Request {
+  std::string name;  // of the case, as in peers.py
+  int qubits = 0, batch = 0;
+
+  std::vector<Step> steps() const { return name == "fourier" ? fourier(qubits) : layered(qubits); }
+  bool operator==(const Request&) const = default;
+};
+
+struct Work {
+  std::function<void()> run;
+  std::function<std::vector<double>()> answer;  // of the last run
+  int samples = 1;                              // that a run takes together
+};
+
+// Answers the requests on the standard input, see peers.py. `prepare` throws std::runtime_error for a case it lacks.
+inline int serve(const std::function<Work(const Request&)>& prepare) {
   const auto cpu_clock = [] {
     timespec t;
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
     return double(t.tv_sec) + 1e-9 * double(t.tv_nsec);
   };
-  const auto begin = std::chrono::steady_clock::now();
-  const auto wall_clock = [&] {
+  const auto wall_clock = [begin = std::chrono::steady_clock::now()] {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   };
-  std::vector<double> cpu, wall;
-  while (wall.size() < 3 || (wall_clock() < options.seconds && wall.size() < 200)) {
-    const double c = cpu_clock(), w = wall_clock();
-    for (int b = 0; b < options.batch; ++b) run();
-    cpu.push_back((cpu_clock() - c) / options.batch);
-    wall.push_back((wall_clock() - w) / options.batch);
-  }
-  const auto median = [](std::vector<double>& v) {
-    std::nth_element(v.begin(), v.begin() + long(v.size() / 2), v.end());
+  const auto median = [](std::vector<double> v) {
+    std::sort(v.begin(), v.end());
     return v[v.size() / 2];
   };
-  std::printf("{\"case\": \"%s\", \"qubits\": %d, \"threads\": %d, \"cpu\": %.9g, \"wall\": %.9g}\n",
-              options.name.c_str(), options.qubits, options.threads, median(cpu), median(wall));
+  Request last;
+  Work work;
+  int runs = 1;
+  for (std::string line; std::getline(std::cin, line);) try {
+      std::istringstream words(line);
+      std::string verb;
+      Request request;
+      words >> verb >> request.name >> request.qubits >> request.batch;
+      if (!(request == last)) {
+        work = {};
+        last = {};
+        work = prepare(request);
+        last = request;
+        work.run();
+        const double begin = wall_clock();
+        work.run();
+        runs = std::max(1, int(0.005 / (wall_clock() - begin)));
+      }
+      if (verb == "check") {
+        work.run();
+        std::printf("{\"answer\": [");
+        const char* comma = "";
+        for (const double value : work.answer()) std::printf("%s%.12g", comma, value), comma = ", ";
+        std::puts("]}");
+      } else {
+        std::vector<double> cpu, wall;
+        for (const double begin = wall_clock(); cpu.empty() || wall_clock() - begin < 0.25;) {
+          const double c = cpu_clock(), w = wall_clock();
+          for (int k = 0; k < runs; ++k) work.run();
+          cpu.push_back((cpu_clock() - c) / runs / work.samples);
+          wall.push_back((wall_clock() - w) / runs / work.samples);
+        }
+        std::printf("{\"cpu\": %.9g, \"wall\": %.9g}\n", median(cpu), median(wall));
+      }
+      std::fflush(stdout);
+    } catch (const std::exception& reason) {
+      std::printf("{\"refused\": \"%s\"}\n", reason.what());
+      std::fflush(stdout);
+    }
   return 0;
 }
