@@ -126,7 +126,7 @@ def qulacs(case, n, gates, batch):
 def mindquantum(case, n, gates, batch):
     import mindquantum as mq
     from mindquantum.core.circuit import Circuit
-    from mindquantum.core.gates import CNOT, H, SWAP, DepolarizingChannel, PhaseShift, RX, RY, RZ
+    from mindquantum.core.gates import CNOT, H, SWAP, PauliChannel, PhaseShift, RX, RY, RZ
     from mindquantum.core.operators import Hamiltonian, QubitOperator
     from mindquantum.simulator import Simulator
 
@@ -147,8 +147,8 @@ def mindquantum(case, n, gates, batch):
         else:
             part += CNOT.on(wires[1], wires[0]) if gate == "CX" else SWAP.on(list(wires))
         if case == "noise":
-            for w in wires:  # the probability of an error X, Y or Z
-                part += DepolarizingChannel(noise * 3 / 4).on(w)
+            for w in wires:  # DepolarizingChannel never returns on a density matrix (0.12.0)
+                part += PauliChannel(noise / 4, noise / 4, noise / 4).on(w)
     kind = mq.complex128 if case == "noise" else mq.complex64
     simulator = Simulator("mqmatrix" if case == "noise" else "mqvector", n, dtype=kind)
     z = [QubitOperator(f"Z{w}") for w in range(n)]
@@ -247,10 +247,13 @@ def answer_request(verb, case, qubits, batch, kept={}):
         kept.clear()
         gates = circuits.fourier(key[1]) if case == "fourier" else circuits.layered(key[1])
         run, answer, samples = peers[sys.argv[1]](case, key[1], gates, key[2])
-        run()  # the first call allocates and compiles
         begin = time.perf_counter()
-        run()
-        kept.update(key=key, run=run, answer=answer, samples=samples, runs=max(1, int(0.005 / (time.perf_counter() - begin))))
+        run()  # the first one allocates and compiles
+        first, runs = time.perf_counter(), 1
+        if first - begin < 0.05:
+            run()
+            runs = max(1, int(0.005 / (time.perf_counter() - first)))
+        kept.update(key=key, run=run, answer=answer, samples=samples, runs=runs)
     run, runs = kept["run"], kept["runs"]
     if verb == "check":
         return {"answer": kept["answer"](run())}
