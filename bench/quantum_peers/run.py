@@ -158,10 +158,13 @@ def check():
 def measure(row, processes, seconds=4.0, limit=6.0):
     """Rounds in which Quanta and all peers take turns, so that a busy neighbour meets all of them. Left out is a peer whose
     run would take more than `limit` seconds, judged by the row of fewer qubits before."""
-    for smaller in rows:
-        if (smaller.case, smaller.quanta, smaller.batch) == (row.case, row.quanta, row.batch) and smaller.qubits < row.qubits:
-            growth = (4 if row.case == "noise" else 2) ** (row.qubits - smaller.qubits)
-            row.results |= {key: None for key, r in smaller.results.items() if key in processes and r and r["cpu"] * growth > limit}
+    for key in processes:
+        before = [r for r in rows if (r.case, r.quanta, r.batch) == (row.case, row.quanta, row.batch) and r.qubits < row.qubits
+                  and r.results.get(key)]
+        if before:
+            growth = (4 if row.case == "noise" else 2) ** (row.qubits - before[-1].qubits)
+            if before[-1].results[key]["cpu"] * growth > limit:
+                row.results[key] = None
     spent = dict.fromkeys(processes, 0.0)
     readings = {key: [] for key in processes}
     for _ in range(options.rounds):
