@@ -299,6 +299,7 @@ TEST_F(Cli, MakesAndFindsData) {
   EXPECT_EQ(report.at("data").at("source"), at("data/glyph_digits"));
   EXPECT_EQ(report.at("data").at("train"), 60);
   EXPECT_THAT(quanta({"data", "get", "cifar10"}).output, HasSubstr("CIFAR"));
+  EXPECT_EQ(json::parse(quanta({"data", "get", "cifar10", "--json"}).output).at("name"), "cifar10");
   EXPECT_THAT(error_of({"data", "list", "--data", at("nowhere")}, 1), HasSubstr("nowhere"));
 }
 
@@ -354,6 +355,7 @@ TEST_F(Cli, Draws) {
   EXPECT_THAT(quanta({"draw", "strongly_entangling", "--wires", "3", "--layers", "2"}).output, HasSubstr("18 weights"));
   EXPECT_EQ(quanta({"draw", "zz_feature_map", "--svg", at("map.svg")}).status, 0);
   EXPECT_THAT(read_file(at("map.svg")), HasSubstr("<svg"));
+  EXPECT_EQ(json::parse(quanta({"draw", "zz_feature_map", "--wires", "3", "--json"}).output).at("wires"), 3);
 }
 
 TEST_F(Cli, Compiles) {

@@ -16,8 +16,6 @@ namespace quanta {
 namespace {
 
 namespace fs = std::filesystem;
-using testing::HasSubstr;
-using testing::Not;
 
 const fs::path kSource = QUANTA_SOURCE_DIR;
 
@@ -55,7 +53,7 @@ TEST(Docs, CodeIsTakenFromTheExamples) {
       at += open.size();
       std::string block = text.substr(at, text.find(close, at) - at);
       block = std::regex_replace("\n" + block, std::regex("\n +"), "\n").substr(1);
-      EXPECT_THAT(examples, HasSubstr(block)) << path;
+      EXPECT_NE(examples.find(block), std::string::npos) << path << ": no example holds\n" << block;
       ++blocks;
     }
   }

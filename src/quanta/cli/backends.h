@@ -12,7 +12,7 @@
 
 namespace quanta::cli {
 
-using Bits = std::vector<uint8_t>;  // a circuit's classical bits after a run
+using Bits = std::string;  // a circuit's classical bits after a run, as bytes 0 and 1
 
 enum class Task { State, Probabilities, Expectations, Counts };
 

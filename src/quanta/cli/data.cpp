@@ -43,6 +43,11 @@ void list_data(const Options& options) {
 void get_data(const Options& options) {
   const KnownData& data = known_data(options.name);
   const auto found = find_data(options.name, options.dir);
+  if (options.json)
+    return print_json({{"name", data.name},
+                       {"title", data.title},
+                       {"found", found ? nlohmann::json(found->string()) : nlohmann::json()},
+                       {"get", data.get}});
   print(fmt::format("{}: {}\n{}\n", data.name, data.title, found ? "Found at " + found->string() + "." : data.get));
 }
 
@@ -61,6 +66,8 @@ void make_data(const Options& options) {
     return glyph_digits({.count = count, .seed = options.seed, .noise = options.noise, .split = split});
   };
   write_idx_folder(options.out, {make(options.train, GlyphSplit::kTrain), make(options.test, GlyphSplit::kTest)});
+  if (options.json)
+    return print_json({{"name", data.name}, {"train", options.train}, {"test", options.test}, {"out", options.out}});
   print(fmt::format("{}: {} train and {} test images in {}\n", data.name, options.train, options.test, options.out));
 }
 
@@ -72,12 +79,12 @@ void add_data(CLI::App& app, int&) {
   const auto options = std::make_shared<Options>();
   const auto add = [&](const char* name, const char* summary, void (*action)(const Options&)) {
     auto* command = data->add_subcommand(name, summary);
+    command->add_flag("--json", options->json, "Print JSON");
     command->callback([options, action] { action(*options); });
     return command;
   };
   auto* list = add("list", "All of them, and where each was found", list_data);
   list->add_option("--data", options->dir, "Look here first")->type_name("DIR");
-  list->add_flag("--json", options->json, "Print one JSON array");
 
   auto* get = add("get", "How to get one", get_data);
   get->add_option("name", options->name, "Its name")->required();

@@ -22,6 +22,7 @@ struct Options {
   int layers = 1;
   int features = 3;
   std::string svg;
+  bool json = false;
 };
 
 using Builder = std::function<Circuit(const Options&)>;
@@ -81,12 +82,21 @@ Circuit build(const Options& options) {
 
 void draw(const Options& options) {
   const Circuit circuit = build(options);
-  if (options.svg.empty()) {
+  if (!options.svg.empty()) write_file(options.svg, draw_svg(circuit));
+  if (options.json) {
+    print_json({{"name", options.name},
+                {"wires", circuit.wires()},
+                {"operations", circuit.operations().size()},
+                {"depth", circuit.depth()},
+                {"weights", circuit.weights()},
+                {"inputs", circuit.inputs()},
+                {"svg", options.svg.empty() ? nlohmann::json() : nlohmann::json(options.svg)},
+                {"text", draw_text(circuit)}});
+  } else if (options.svg.empty()) {
     print(draw_text(circuit));
     print(fmt::format("{} wires, {} operations, depth {}, {} weights, {} inputs\n", circuit.wires(),
                       circuit.operations().size(), circuit.depth(), circuit.weights(), circuit.inputs()));
   } else {
-    write_file(options.svg, draw_svg(circuit));
     print(options.svg + "\n");
   }
 }
@@ -105,6 +115,7 @@ void add_draw(CLI::App& app, int& status) {
       ->check(CLI::Range(1, 100))
       ->capture_default_str();
   command->add_option("--svg", options->svg, "Write a picture instead of printing text")->type_name("FILE");
+  command->add_flag("--json", options->json, "Print JSON");
   command->callback([options, &status] {
     draw(*options);
     status = kDone;

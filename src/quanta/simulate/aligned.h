@@ -19,6 +19,7 @@ struct AlignedAllocator {
   AlignedAllocator(const AlignedAllocator<U>&) {}
   static std::align_val_t alignment(size_t bytes) { return std::align_val_t(bytes < kLarge ? 64 : kHugePage); }
   T* allocate(size_t count) {
+    if (count > (size_t{1} << 62) / sizeof(T)) throw std::bad_array_new_length();
     size_t bytes = count * sizeof(T);
     const std::align_val_t align = alignment(bytes);
     if (bytes >= kLarge) bytes = (bytes + kHugePage - 1) / kHugePage * kHugePage;
