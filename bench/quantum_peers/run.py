@@ -124,9 +124,10 @@ def text(seconds):
 
 
 def check():
-    """Small sizes, and one beyond the processor's cache of each kind; relative to the largest number of the answer."""
+    """Small sizes, and one beyond the processor's cache of each kind; relative to the largest number of the answer. Means of
+    samples differ by chance, 0.0014 in standard deviation."""
     cases = [("gradient", 4, 2), ("gradient", 8, 64), ("gradient", 16, 1), ("vjp", 8, 64), ("state", 8, 1), ("state", 17, 1),
-             ("fourier", 8, 1), ("fourier", 17, 1), ("noise", 4, 1), ("noise", 6, 1), ("samples", 12, 1)]
+             ("fourier", 8, 1), ("fourier", 17, 1), ("noise", 4, 1), ("noise", 6, 1), ("samples", 4, 1), ("samples", 15, 1)]
     others = [name for name in commands if name != "quanta"]
     print("| case, qubits | " + " | ".join(others) + " |")
     print("| --- |" + " ---: |" * len(others))
@@ -135,7 +136,7 @@ def check():
     for case, qubits, batch in cases:
         request = f"check {case} {qubits} {batch}"
         reference = peers["quanta"].ask(request)["answer"]
-        scale = max(map(abs, reference))
+        scale = 1 if case == "samples" else max(map(abs, reference))
         cells = []
         for name in others:
             reply = peers[name].ask(request)
@@ -144,7 +145,7 @@ def check():
                 continue
             other = reply["answer"]
             error = max(abs(a - b) for a, b in zip(reference, other, strict=True)) / scale
-            allowed = {"samples": 0.02, "noise": 1e-5 if name == "quest" else 1e-9}.get(case, 1e-4)
+            allowed = {"samples": 0.006, "noise": 1e-5 if name in ("quest", "aer") else 1e-9}.get(case, 1e-4)
             cells.append(f"{error:.0e}" + (" WRONG" if not error < allowed else ""))
             if not error < allowed:
                 wrong.append(f"{name}: {case}, {qubits} qubits")
