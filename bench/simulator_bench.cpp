@@ -47,7 +47,8 @@ void Gradient(benchmark::State& state) {
   state.counters["per_sample"] =
       benchmark::Counter(double(batch), benchmark::Counter::kIsIterationInvariantRate | benchmark::Counter::kInvert);
 }
-BENCHMARK(Gradient<float>)->ArgsProduct({{4, 6, 8, 10, 12}, {1, 64}});
+BENCHMARK(Gradient<float>)->ArgsProduct({{4, 6, 8, 10, 12, 13}, {1, 64}});
+BENCHMARK(Gradient<double>)->ArgsProduct({{10, 12, 13}, {1}});
 BENCHMARK(Gradient<double>)->ArgsProduct({{4, 8, 12}, {64}});
 BENCHMARK(Gradient<float>)->ArgsProduct({{14, 16, 18, 20}, {1}})->Unit(benchmark::kMillisecond);
 BENCHMARK(Gradient<double>)->ArgsProduct({{16, 20}, {1}})->Unit(benchmark::kMillisecond);

@@ -88,6 +88,12 @@ struct Simulator<T>::Impl {
 
   bool is_large() const { return circuit.wires() >= kLargeWires; }
 
+  // Nor are a few samples that would leave most of a tile's lanes empty, if their states fill a sweep's inner part.
+  static constexpr int kAloneWires = kInner + 4;
+  bool runs_alone(int64_t batch) const {
+    return is_large() || (circuit.wires() >= kAloneWires && batch * 5 <= int64_t(kernel.lanes));
+  }
+
   struct Large {
     Large(const Circuit& circuit, const std::vector<PauliSum>& observables) : simulator(circuit, observables) {}
     LargeSimulator<T> simulator;
@@ -284,7 +290,7 @@ int Simulator<T>::outputs() const {
 
 template <class T>
 void Simulator<T>::expectations(int64_t batch, const T* weights, const T* inputs, T* values) const {
-  if (impl_->is_large())
+  if (impl_->runs_alone(batch))
     return impl_->run_large(true, 0, batch, weights, inputs, [&](const auto& simulator, const auto& state, int64_t b) {
       simulator.expectations(state, values + b * outputs());
     });
@@ -302,7 +308,7 @@ template <class T>
 void Simulator<T>::vjp(int64_t batch, const T* weights, const T* inputs, const T* upstream, T* dweights, T* dinputs,
                        T* values) const {
   Impl& impl = *impl_;
-  if (impl.is_large()) return impl.large_vjp(batch, weights, inputs, upstream, dweights, dinputs, values);
+  if (impl.runs_alone(batch)) return impl.large_vjp(batch, weights, inputs, upstream, dweights, dinputs, values);
   Compiled<T>& compiled = impl.measured();
   const size_t W = size_t(this->weights()), slots = 3 * size_t(compiled.tables.overlap_slots), L = impl.kernel.lanes;
   const int64_t chunks = impl.cut(compiled, batch).chunks;

@@ -22,8 +22,9 @@ enum class Storage {
 /// new weights and inputs. Real is float or double.
 ///
 /// Arrays are row-major: `weights` [circuit.weights()], `inputs` [batch, circuit.inputs()], values [batch, outputs()].
-/// A null pointer stands for an array without elements. A batch gives, bit for bit, what its samples give alone, with
-/// any number of threads. Calls are const and may run at the same time.
+/// A null pointer stands for an array without elements. A batch gives, bit for bit, what its samples give alone (up to
+/// rounding for up to three samples of 10 to 13 qubits, which do not fill a tile), with any number of threads. Calls
+/// are const and may run at the same time.
 template <class Real>
 class Simulator {
  public:
