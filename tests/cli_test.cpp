@@ -387,6 +387,7 @@ TEST_F(Cli, DrawsAndSimulatesOpenQasm) {
              "OPENQASM 2.0; include \"qelib1.inc\"; qreg q[3]; creg a[1]; creg b[2]; h q[0]; cx q[0], q[1]; "
              "measure q[0] -> a[0]; measure q[1] -> b[1];");
   write_file(at("input.qasm"), "OPENQASM 3; include \"stdgates.inc\"; input float t; qubit[2] q; rx(t) q[1];");
+  write_file(at("reset.qasm"), "OPENQASM 3; include \"stdgates.inc\"; qubit[2] q; reset q; x q[1];");
   write_file(at("bad.qasm"), "OPENQASM 3;\nqubit q;\nhh q;");
 
   EXPECT_THAT(quanta({"draw", at("bell.qasm")}).output, HasSubstr("M→b[1]"));
@@ -404,6 +405,7 @@ TEST_F(Cli, DrawsAndSimulatesOpenQasm) {
   EXPECT_EQ(counts["00 0"].get<int>() + counts["10 1"].get<int>(), 1000);
   EXPECT_NEAR(counts["10 1"].get<int>(), 500, 100);
   EXPECT_EQ(result({at("bell.qasm"), "--shots", "1000", "--seed", "3"})["counts"], counts);
+  EXPECT_EQ(result({at("reset.qasm"), "--state"})["state"], json::parse("{\"10\": [1.0, 0.0]}"));
   const json state = result({at("bell.qasm"), "--state"})["state"];
   EXPECT_EQ(state.size(), 2u);
   EXPECT_NEAR(state["011"][0].get<double>(), std::sqrt(0.5), 1e-12);

@@ -170,5 +170,16 @@ TEST(Dynamics, CircuitsCheckMeasurementsAndConditions) {
   EXPECT_FALSE((Condition{.first = 0, .count = 1, .value = 3}).holds(bits));
 }
 
+TEST(Circuit, InitialResetsDoNothing) {
+  const Circuit circuit = Circuit(3, 1).reset(0).barrier().reset(0).h(0).reset(0).cx(0, 1).reset(1).reset(2);
+  const Circuit kept = circuit.without_initial_resets();
+  std::vector<int> reset;
+  for (const Operation& operation : kept.operations())
+    if (operation.kind == GateKind::Reset) reset.push_back(operation.wires[0]);
+  EXPECT_EQ(reset, (std::vector<int>{0, 1}));
+  EXPECT_EQ(kept.operations().size(), circuit.operations().size() - 3);
+  EXPECT_EQ(kept.clbits(), 1);
+}
+
 }  // namespace
 }  // namespace quanta

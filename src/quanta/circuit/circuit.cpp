@@ -178,6 +178,18 @@ Circuit Circuit::without_final_measurements() const {
   return result;
 }
 
+Circuit Circuit::without_initial_resets() const {
+  Circuit result = *this;
+  std::vector<bool> used(wires_, false);
+  std::erase_if(result.operations_, [&](const Operation& operation) {
+    if (operation.kind == GateKind::Barrier) return false;
+    if (operation.kind == GateKind::Reset && !used[operation.wires[0]]) return true;
+    for (const int q : operation.all_wires()) used[q] = true;
+    return false;
+  });
+  return result;
+}
+
 std::vector<Operation> Circuit::final_measurements() const {
   std::vector<Operation> result;
   visit_backwards(*this, [&](const Operation& operation, bool final) {

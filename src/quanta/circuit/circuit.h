@@ -81,7 +81,9 @@ class Circuit {
   /// This circuit without the measurements at its end, i.e. those after which nothing happens to their qubit, and
   /// without barriers. What remains may still measure in its midst.
   Circuit without_final_measurements() const;
-  /// Those measurements, in order.
+  /// This circuit without resets of wires on which nothing has happened yet.
+  Circuit without_initial_resets() const;
+  /// The measurements that without_final_measurements leaves out, in order.
   std::vector<Operation> final_measurements() const;
 
   Circuit& i(int q);

@@ -3,23 +3,11 @@
 #include <algorithm>
 
 #include "quanta/core/error.h"
-#include "quanta/simulate/simulator.h"
-#if __has_include("quanta/simulate/trajectories.h")
-#include "quanta/simulate/trajectories.h"
-#define QUANTA_HAS_TRAJECTORIES
-#endif
-#if __has_include("quanta/simulate/density.h")
 #include "quanta/simulate/density.h"
-#define QUANTA_HAS_DENSITY
-#endif
-#if __has_include("quanta/simulate/mps.h")
 #include "quanta/simulate/mps.h"
-#define QUANTA_HAS_MPS
-#endif
-#if __has_include("quanta/simulate/stabilizer.h")
+#include "quanta/simulate/simulator.h"
 #include "quanta/simulate/stabilizer.h"
-#define QUANTA_HAS_STABILIZER
-#endif
+#include "quanta/simulate/trajectories.h"
 
 namespace quanta::cli {
 namespace {
@@ -104,7 +92,6 @@ class StateVector : public Backend {
   Storage storage_;
 };
 
-#ifdef QUANTA_HAS_STABILIZER
 template <class Real>
 class Stabilizer : public Backend {
  public:
@@ -131,9 +118,7 @@ class Stabilizer : public Backend {
   Circuit circuit_;
   std::vector<double> inputs_;
 };
-#endif
 
-#ifdef QUANTA_HAS_DENSITY
 template <class Real>
 class Density : public Backend {
  public:
@@ -162,9 +147,7 @@ class Density : public Backend {
   Circuit circuit_;
   std::vector<Real> inputs_;
 };
-#endif
 
-#ifdef QUANTA_HAS_TRAJECTORIES
 template <class Real>
 class TrajectoryBackend : public Backend {
  public:
@@ -187,9 +170,7 @@ class TrajectoryBackend : public Backend {
   Circuit circuit_;
   std::vector<Real> inputs_;
 };
-#endif
 
-#ifdef QUANTA_HAS_MPS
 template <class Real>
 class Mps : public Backend {
  public:
@@ -225,7 +206,6 @@ class Mps : public Backend {
   Circuit body_;
   std::vector<Real> inputs_;
 };
-#endif
 
 template <template <class> class Engine>
 std::unique_ptr<Backend> make(const Circuit& circuit, const std::vector<double>& inputs, Precision precision) {
@@ -253,7 +233,6 @@ const Engine kEngines[] = {
     {"statevector",
      [](const Circuit& c, const std::vector<double>&, Task) { return c.wires() <= kLargestState && runs_as_state(c); },
      make_state_vector},
-#ifdef QUANTA_HAS_STABILIZER
     {"stabilizer",
      [](const Circuit& c, const std::vector<double>& inputs, Task task) {
        const bool conditional = std::ranges::any_of(
@@ -261,25 +240,18 @@ const Engine kEngines[] = {
        return (task == Task::Counts || (task == Task::Expectations && !conditional)) && is_clifford(c, {}, inputs);
      },
      make<Stabilizer>},
-#endif
-#ifdef QUANTA_HAS_DENSITY
     {"density",
      [](const Circuit& c, const std::vector<double>&, Task task) {
        return c.wires() <= kLargestDensity && task != Task::State &&
               (task != Task::Counts || measures_at_the_end_only(c));
      },
      make<Density>},
-#endif
-#ifdef QUANTA_HAS_TRAJECTORIES
     {"trajectories",
      [](const Circuit& c, const std::vector<double>&, Task task) {
        return c.wires() <= kLargestState && (task == Task::Counts || task == Task::Expectations);
      },
      make<TrajectoryBackend>},
-#endif
-#ifdef QUANTA_HAS_MPS
     {"mps", [](const Circuit& c, const std::vector<double>&, Task) { return runs_as_state(c); }, make<Mps>},
-#endif
 };
 
 }  // namespace

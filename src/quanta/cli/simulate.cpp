@@ -111,7 +111,7 @@ void simulate(const Options& options) {
   const int actions = int(options.state) + int(options.probs) + int(!options.expect.empty()) + int(options.shots > 0);
   if (actions != 1)
     throw UsageError(fmt::format("expected one of --state, --probs, --expect and --shots, got {}", actions));
-  Circuit circuit = read_qasm(options.file);
+  Circuit circuit = read_qasm(options.file).without_initial_resets();
   require(circuit.weights() == 0, "the circuit has {} trainable weights; write it with their values",
           circuit.weights());
   require(int(options.inputs.size()) == circuit.inputs(), "the circuit has {} inputs, got {} values with --inputs",

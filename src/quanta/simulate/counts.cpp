@@ -128,7 +128,7 @@ Counts sample_counts(const Circuit& circuit, std::span<const double> weights, st
                      int64_t shots, const Random& random, SampleOptions options) {
   check_parameters(circuit, weights, inputs);
   require(shots >= 0, "the number of shots is {}, expected 0 or more", shots);
-  Circuit measured = circuit;
+  Circuit measured = circuit.without_initial_resets();
   if (std::ranges::none_of(circuit.operations(), measures)) measured.measure_all();
   const auto run = options.single_precision ? run_shots<float> : run_shots<double>;
   // In parts, so that any number of shots fits into memory.
@@ -261,7 +261,7 @@ std::vector<Estimate> sample_expectations(const Circuit& circuit, const std::vec
   }
   const std::vector<int64_t> shots = share_out(options.shots, group_weights);
 
-  const Circuit body = circuit.without_final_measurements();
+  const Circuit body = circuit.without_initial_resets().without_final_measurements();
   std::vector<std::array<double, 2>> misread(size_t(n), {0, 0});  // of the wires' last measurements
   for (const Operation& measurement : circuit.final_measurements())
     misread[size_t(measurement.wires[0])] = measurement.misread;
