@@ -8,6 +8,9 @@
 add_library(quanta_options INTERFACE)
 target_compile_features(quanta_options INTERFACE cxx_std_20)
 target_compile_options(quanta_options INTERFACE -Wall -Wextra -Wno-unknown-pragmas)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  target_compile_options(quanta_options INTERFACE -fno-semantic-interposition)  # -fPIC must not keep calls from inlining
+endif()
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
   # GCC 12 warns of its own std::string (PR 105329, PR 105651).
   target_compile_options(quanta_options INTERFACE -Wno-restrict -Wno-stringop-overflow)

@@ -218,7 +218,7 @@ class Lowering {
     wires.insert(wires.end(), e.where.begin(), e.where.end());
     if (wires.size() == 1 && wires[0] >= 0) {
       const std::vector<double> matrix = transfer_matrix(e);
-      Map map;
+      Map map{};
       std::ranges::copy(matrix, map.begin());
       return fixed(wires[0], map);
     }

@@ -268,8 +268,7 @@ LargeState<T>::~LargeState() {
 }
 
 template <class T>
-void LargeState<T>::norms(uint64_t first, uint64_t count, double* out) const {
-  // In double precision: the squares of small amplitudes would be slow subnormal numbers.
+void LargeState<T>::norms_of_chunks(uint64_t first, uint64_t count, double* out) const {
   const auto square = [&](const auto* numbers, double scale) {
     const uint64_t lanes = uint64_t{1} << lane_bits_, step = std::min(lanes, count);
     for (uint64_t i = 0; i < count; i += step) {

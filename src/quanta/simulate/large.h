@@ -88,7 +88,16 @@ class LargeState {
   }
 
   /// |amplitude|^2 of `count` physical amplitudes: as many as a chunk has or fewer by a power of two, or whole chunks.
-  void norms(uint64_t first, uint64_t count, double* out) const;
+  void norms(uint64_t first, uint64_t count, double* out) const {
+    // In double precision: the squares of small amplitudes would be slow subnormal numbers.
+    const uint64_t lanes = uint64_t{1} << lane_bits_;
+    if (memory_.half || count > lanes) return norms_of_chunks(first, count, out);
+    const T* real = at(first);
+    for (uint64_t i = 0; i < count; ++i) {
+      const double re = double(real[i]), im = double(real[lanes + i]);
+      out[i] = re * re + im * im;
+    }
+  }
 
   /// Real part of physical amplitude p; this and set() in full precision only.
   T* at(uint64_t p) const { return memory_.full + place(p); }
@@ -101,6 +110,7 @@ class LargeState {
   Values<T> values;
 
  private:
+  void norms_of_chunks(uint64_t first, uint64_t count, double* out) const;
   size_t place(uint64_t p) const {
     return (p >> lane_bits_ << (lane_bits_ + 1)) + (p & ((uint64_t{1} << lane_bits_) - 1));
   }
