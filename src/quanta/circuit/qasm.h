@@ -29,7 +29,7 @@ Circuit read_qasm(const std::filesystem::path& path, const QasmLimits& limits = 
 Circuit parse_qasm(std::string_view text, const std::string& file = "<text>", const QasmLimits& limits = {});
 
 struct QasmOptions {
-  int version = 3;              // 2 or 3
+  int version = 3;                // 2 or 3
   std::vector<double> weights{};  // values to write in place of the circuit's weights and inputs; version 2 needs them
   std::vector<double> inputs{};
 };

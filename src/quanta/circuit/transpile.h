@@ -53,8 +53,9 @@ struct Transpiled {
 
 /// The same circuit, up to a global phase, in gates of a basis and on pairs of wires that the coupling has. Operations
 /// that are no gates pass through, and on its wires no gate moves across one (with a coupling, measurements at the
-/// circuit's end stand at its very end); conditional gates are translated one by one, and angles of weights and inputs stay such. Throws Error for an unknown gate name, a level other than 0..3, a
-/// coupling with too few wires or in several parts, and a gate that the basis cannot express (named).
+/// circuit's end stand at its very end); conditional gates are translated one by one, and angles of weights and inputs
+/// stay such. Throws Error for an unknown gate name, a level other than 0..3, a coupling with too few wires or in
+/// several parts, and a gate that the basis cannot express (named).
 ///
 /// Methods: two-qubit blocks by the Cartan decomposition with 0 to 3 CNOTs (Vatan and Williams, PRA 69, 032315, 2004),
 /// dense unitaries by quantum Shannon decomposition (Shende et al., arXiv quant-ph/0406176), routing after SABRE (Li et
