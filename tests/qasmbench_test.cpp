@@ -16,7 +16,6 @@ namespace quanta {
 namespace {
 
 namespace fs = std::filesystem;
-constexpr int kLarge = 10;  // from here on one basis a circuit
 constexpr int kLargest = 20;
 
 std::vector<double> probabilities(const Circuit& circuit) {
@@ -59,7 +58,6 @@ TEST(QasmBench, ProbabilitiesSurviveTranspiling) {
     std::vector<double> expected;
     if (circuit->is_unitary()) expected = probabilities(*circuit);
     for (size_t b = 0; b < bases.size(); ++b) {
-      if (circuit->wires() > kLarge && b != f % bases.size()) continue;
       TranspileOptions options{.basis = bases[b], .optimization = int((f + b) % 4)};
       if ((f + b) % 2) options.coupling = Coupling::parse("line", circuit->wires());
       const Transpiled result = transpile(*circuit, options);
