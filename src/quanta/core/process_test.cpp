@@ -5,6 +5,9 @@
 
 #include <chrono>
 #include <cstdlib>
+#include <filesystem>
+#include <string>
+#include <thread>
 
 #include "quanta/core/error.h"
 #include "quanta/core/file.h"
