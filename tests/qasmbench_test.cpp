@@ -2,20 +2,18 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
-#include <filesystem>
 #include <optional>
 
 #include "quanta/circuit/qasm.h"
+#include "quanta/circuit/qasm_bench.h"
 #include "quanta/circuit/transpile.h"
 #include "quanta/core/error.h"
-#include "quanta/core/process.h"
+#include "quanta/core/temporary_folder.h"
 #include "quanta/simulate/simulator.h"
 
 namespace quanta {
 namespace {
 
-namespace fs = std::filesystem;
 constexpr int kLargest = 20;
 
 std::vector<double> probabilities(const Circuit& circuit) {
@@ -26,21 +24,9 @@ std::vector<double> probabilities(const Circuit& circuit) {
 
 // The files of QASMBench as other programs wrote them: the oracle is the simulation of the circuit as it was read.
 TEST(QasmBench, ProbabilitiesSurviveTranspiling) {
-  const char* data = std::getenv("QUANTA_DATA");
-  fs::path archive;
-  for (const fs::path& folder :
-       {fs::path(data ? data : ""), fs::path("data"), fs::path(QUANTA_SOURCE_DIR) / "data",
-        fs::path(QUANTA_SOURCE_DIR) / "../shared/data", fs::path(QUANTA_SOURCE_DIR) / "../../shared/data"})
-    if (const fs::path path = folder / "qasm/qasmbench-small-medium.tar.gz"; archive.empty() && fs::exists(path))
-      archive = path;
-  if (archive.empty()) GTEST_SKIP() << "qasm/qasmbench-small-medium.tar.gz is not in the data folder";
-  std::string folder = (fs::temp_directory_path() / "quanta_bench_XXXXXX").string();
-  ASSERT_NE(mkdtemp(folder.data()), nullptr);
-  ASSERT_EQ(run_process(find_program("tar").value(), {"xzf", archive.string(), "-C", folder}).status, 0);
-  std::vector<fs::path> files;
-  for (const auto& entry : fs::recursive_directory_iterator(folder))
-    if (entry.path().extension() == ".qasm") files.push_back(entry.path());
-  std::ranges::sort(files);
+  const testing::TemporaryFolder folder;
+  const auto files = testing::unpack_qasm_bench(QUANTA_SOURCE_DIR, folder.path());
+  if (files.empty()) GTEST_SKIP() << "qasm/qasmbench-small-medium.tar.gz is not in the data folder";
 
   const std::vector<std::vector<std::string>> bases = {{"rz", "sx", "x", "cx"},  {"u", "cx"},
                                                        {"rx", "ry", "rz", "cz"}, {"p", "h", "cp"},
@@ -74,7 +60,6 @@ TEST(QasmBench, ProbabilitiesSurviveTranspiling) {
     }
   }
   EXPECT_GE(compared, 150);
-  fs::remove_all(folder);
 }
 
 }  // namespace

@@ -9,17 +9,18 @@
 #include <numbers>
 
 #include "quanta/circuit/naive.h"
+#include "quanta/circuit/qasm_bench.h"
 #include "quanta/circuit/qasm_body.h"
 #include "quanta/circuit/random_circuit.h"
 #include "quanta/core/error.h"
 #include "quanta/core/file.h"
-#include "quanta/core/process.h"
+#include "quanta/core/temporary_folder.h"
 
 namespace quanta {
 namespace {
 
 namespace fs = std::filesystem;
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 
 constexpr double kPi = std::numbers::pi;
 
@@ -165,20 +166,18 @@ TEST(Qasm2, AnOpaqueGateMayBeDeclared) {
 }
 
 TEST(Qasm2, IncludesBesideTheFile) {
-  std::string folder = (fs::temp_directory_path() / "quanta_qasm_XXXXXX").string();
-  ASSERT_NE(mkdtemp(folder.data()), nullptr);
-  write_file(fs::path(folder) / "mine.inc", "gate mine a { U(0,0,pi) a; }\n");
-  write_file(fs::path(folder) / "main.qasm", "OPENQASM 2.0; include \"mine.inc\"; qreg q[1]; mine q[0];");
-  write_file(fs::path(folder) / "loop.qasm", "OPENQASM 2.0; include \"loop.inc\"; qreg q[1];");
-  write_file(fs::path(folder) / "loop.inc", "include \"loop.inc\";");
-  EXPECT_SAME(read_qasm(fs::path(folder) / "main.qasm"), Circuit(1).u(0, 0, 0, kPi));
+  const testing::TemporaryFolder folder;
+  write_file(folder / "mine.inc", "gate mine a { U(0,0,pi) a; }\n");
+  write_file(folder / "main.qasm", "OPENQASM 2.0; include \"mine.inc\"; qreg q[1]; mine q[0];");
+  write_file(folder / "loop.qasm", "OPENQASM 2.0; include \"loop.inc\"; qreg q[1];");
+  write_file(folder / "loop.inc", "include \"loop.inc\";");
+  EXPECT_SAME(read_qasm(folder / "main.qasm"), Circuit(1).u(0, 0, 0, kPi));
   try {
-    read_qasm(fs::path(folder) / "loop.qasm");
+    read_qasm(folder / "loop.qasm");
     ADD_FAILURE();
   } catch (const Error& error) {
     EXPECT_THAT(error.what(), HasSubstr("nested deeper"));
   }
-  fs::remove_all(folder);
 }
 
 TEST(Qasm2, ConditionsOnBitsAndLongRegisters) {
@@ -519,7 +518,7 @@ void expect_errors(const std::vector<BadInput>& inputs) {
       parse_qasm(bad.text, "f");
       ADD_FAILURE() << bad.text;
     } catch (const Error& error) {
-      EXPECT_THAT(error.what(), testing::StartsWith(std::string("f:") + bad.position + ": ")) << bad.text;
+      EXPECT_THAT(error.what(), ::testing::StartsWith(std::string("f:") + bad.position + ": ")) << bad.text;
       EXPECT_THAT(error.what(), HasSubstr(bad.message)) << bad.text;
     }
   }
@@ -652,7 +651,8 @@ TEST(QasmErrors, LimitsHoldAgainstHostileTexts) {
   for (const std::string body : {"", "U(0,0,0) a;"}) {  // 2^40 gates, with and without operations
     std::string doubling = "gate g0 a { " + body + " } ";
     for (int i = 1; i < 40; ++i) doubling += fmt::format("gate g{} a {{ g{} a; g{} a; }} ", i, i - 1, i - 1);
-    EXPECT_THAT(error(doubling + "qreg q[1]; g39 q[0];"), testing::AnyOf(HasSubstr("steps"), HasSubstr("operations")));
+    EXPECT_THAT(error(doubling + "qreg q[1]; g39 q[0];"),
+                ::testing::AnyOf(HasSubstr("steps"), HasSubstr("operations")));
   }
   std::string chain = "gate g0 a { } ";
   for (int i = 1; i < 1000; ++i) chain += fmt::format("gate g{} a {{ g{} a; }} ", i, i - 1);
@@ -668,33 +668,21 @@ TEST(QasmErrors, LimitsHoldAgainstHostileTexts) {
 // --- other programs' files
 
 TEST(QasmFiles, QasmBenchReadsBackFromBothVersions) {
-  const char* data = std::getenv("QUANTA_DATA");
-  fs::path archive;
-  for (const fs::path& folder :
-       {fs::path(data ? data : ""), fs::path("data"), fs::path(QUANTA_SOURCE_DIR) / "data",
-        fs::path(QUANTA_SOURCE_DIR) / "../shared/data", fs::path(QUANTA_SOURCE_DIR) / "../../shared/data"})
-    if (const fs::path path = folder / "qasm/qasmbench-small-medium.tar.gz"; archive.empty() && fs::exists(path))
-      archive = path;
-  if (archive.empty()) GTEST_SKIP() << "qasm/qasmbench-small-medium.tar.gz is not in the data folder";
-  std::string folder = (fs::temp_directory_path() / "quanta_qasm_XXXXXX").string();
-  ASSERT_NE(mkdtemp(folder.data()), nullptr);
-  ASSERT_EQ(run_process(find_program("tar").value(), {"xzf", archive.string(), "-C", folder}).status, 0);
-  int files = 0;
-  for (const auto& entry : fs::recursive_directory_iterator(folder)) {
-    if (entry.path().extension() != ".qasm") continue;
-    SCOPED_TRACE(entry.path().string());
-    ++files;
+  const testing::TemporaryFolder folder;
+  const auto files = testing::unpack_qasm_bench(QUANTA_SOURCE_DIR, folder.path());
+  if (files.empty()) GTEST_SKIP() << "qasm/qasmbench-small-medium.tar.gz is not in the data folder";
+  EXPECT_EQ(files.size(), 62u);
+  for (const fs::path& file : files) {
+    SCOPED_TRACE(file.string());
     try {
-      const Circuit circuit = read_qasm(entry.path());
+      const Circuit circuit = read_qasm(file);
       for (const int version : {2, 3}) EXPECT_SAME(parse_qasm(write_qasm(circuit, {.version = version})), circuit);
     } catch (const Error& error) {
       // Two of the files declare `reg` and measure `q`.
-      EXPECT_THAT(entry.path().string(), HasSubstr("vqe_uccsd")) << error.what();
+      EXPECT_THAT(file.string(), HasSubstr("vqe_uccsd")) << error.what();
       EXPECT_THAT(error.what(), HasSubstr("there is no qubit 'q'"));
     }
   }
-  EXPECT_EQ(files, 62);
-  fs::remove_all(folder);
 }
 
 }  // namespace

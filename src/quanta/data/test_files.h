@@ -14,22 +14,9 @@
 
 #include "quanta/core/error.h"
 #include "quanta/core/random.h"
+#include "quanta/core/temporary_folder.h"
 
 namespace quanta::testing {
-
-/// A folder that is removed at the end.
-class TemporaryFolder {
- public:
-  TemporaryFolder();
-  ~TemporaryFolder();
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  const std::filesystem::path& path() const { return path_; }
-  std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
-
- private:
-  std::filesystem::path path_;
-};
 
 /// Writes a file and the folders above it.
 void put(const std::filesystem::path& path, const std::string& bytes);

@@ -342,7 +342,7 @@ HWY_INLINE void rotate(T* HWY_RESTRICT psi, uint32_t base, const uint32_t* corne
     x[j] = load_amplitude(psi + p * kStride<T>);
     if (kDiagonal) x[j] = mul<T>({set<T>(cosine[p]), set<T>(sine[p])}, x[j]);
   }
-  turn<kCount, T>(x, tangent);
+  turn<kCount, false, T>(x, tangent);
 #pragma GCC unroll 8
   for (int j = 0; j < kPoints; ++j) store_amplitude(x[j], psi + size_t(base ^ corners[j]) * kStride<T>);
 }
@@ -410,8 +410,8 @@ HWY_NOINLINE void undo_group(T* HWY_RESTRICT psi, T* HWY_RESTRICT lambda, uint32
       for (int j = 0; j < kPoints; ++j)
         if (!(j >> i & 1)) add_overlaps(x[j], x[j | 1 << i], y[j], y[j | 1 << i], sum_x[i], sum_y[i]);
     }
-    undo_turn<kCount, T>(x, tangent);
-    undo_turn<kCount, T>(y, tangent);
+    turn<kCount, true, T>(x, tangent);
+    turn<kCount, true, T>(y, tangent);
 #pragma GCC unroll 4
     for (int j = 0; j < kPoints; ++j) {
       const size_t p = base ^ offset ^ corners[j];

@@ -20,10 +20,6 @@ constexpr int kSpan = 11;
 constexpr int kBlock = 11;  // 2^11 chunks of 16 floats are 256 KiB
 constexpr int kDensitySpan = 8;
 
-bool odd(uint64_t x) {
-  return std::popcount(x) & 1;
-}
-
 /// Linear independence over bits.
 class Basis {
  public:

@@ -254,7 +254,7 @@ HWY_NOINLINE void rotate_group(T* chunks, size_t spacing, size_t size, const int
     C<T> x[kPoints];
 #pragma GCC unroll 8
     for (size_t c = 0; c < kPoints; ++c) x[c] = load_amplitude(at + corners[c]);
-    turn<kCount, T>(x, tangents);
+    turn<kCount, false, T>(x, tangents);
 #pragma GCC unroll 8
     for (size_t c = 0; c < kPoints; ++c) store_amplitude(x[c], at + corners[c]);
   });
@@ -303,8 +303,8 @@ HWY_NOINLINE void undo_group(T* HWY_RESTRICT psi, T* HWY_RESTRICT lambda, size_t
       for (int j = 0; j < kPoints; ++j)
         if (!(j >> i & 1)) add_overlaps(x[j], x[j | 1 << i], y[j], y[j | 1 << i], sum_x[i], sum_y[i]);
     }
-    undo_turn<kCount, T>(x, tangents);
-    undo_turn<kCount, T>(y, tangents);
+    turn<kCount, true, T>(x, tangents);
+    turn<kCount, true, T>(y, tangents);
 #pragma GCC unroll 4
     for (int j = 0; j < kPoints; ++j) {
       store_amplitude(x[j], at_psi + corners[j]);

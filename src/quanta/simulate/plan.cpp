@@ -1,7 +1,6 @@
 #include "quanta/simulate/plan.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <numbers>
 #include <numeric>
@@ -9,10 +8,6 @@
 
 namespace quanta::simulate {
 namespace {
-
-bool odd(uint64_t x) {
-  return std::popcount(x) & 1;
-}
 
 /// XOR of every subset of the qubits' flips; subset bits in order.
 std::vector<uint32_t> spans(const std::vector<Rotation>& qubits) {

@@ -1,7 +1,6 @@
 #include "quanta/simulate/program.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <numbers>
 #include <optional>
@@ -13,10 +12,6 @@ namespace {
 
 constexpr double kPi = std::numbers::pi;
 constexpr Complex kI(0, 1);
-
-bool odd(uint64_t x) {
-  return std::popcount(x) & 1;
-}
 
 // The special unitary part of a one-qubit gate and the phase that was taken out.
 std::pair<Su2, double> special_unitary(const Matrix& u) {

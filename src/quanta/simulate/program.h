@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <bit>
 #include <complex>
 #include <cstdint>
 #include <utility>
@@ -9,6 +10,10 @@
 #include "quanta/circuit/circuit.h"
 
 namespace quanta::simulate {
+
+inline bool odd(uint64_t x) {
+  return std::popcount(x) & 1;
+}
 
 // A circuit in the form that the state-vector kernels run. Lowering leaves four kinds of work:
 //

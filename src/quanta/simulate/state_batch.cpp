@@ -20,10 +20,6 @@ constexpr int kMaxMatrixWiresEach = 6;
 constexpr int kBlockBits = 6;             // of the Walsh transforms
 constexpr uint64_t kRowsOfSum = 1 << 10;  // added up in single precision
 
-bool odd(uint64_t x) {
-  return std::popcount(x) & 1;
-}
-
 /// Rows that make a thread's wake-up worth it.
 int64_t grain(size_t width) {
   return std::max<int64_t>(1, (1 << 15) / int64_t(width));

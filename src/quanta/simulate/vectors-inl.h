@@ -136,33 +136,19 @@ HWY_INLINE C<T> sine_cosine(V<T> angle) {
           hn::Xor(hn::IfThenElse(swap, c, s), hn::BitCast(d, sine_sign))};
 }
 
-/// RY without its cosine on 2^kCount amplitudes in registers; bit i of the index is the i-th qubit.
-template <int kCount, class T>
+/// RY without its cosine on 2^kCount amplitudes in registers; bit i of the index is the i-th qubit. kUndo undoes that,
+/// but for the square of the cosines: the amplitudes of 0 and 1 change places.
+template <int kCount, bool kUndo = false, class T>
 HWY_INLINE void turn(C<T>* x, const V<T>* tangent) {
 #pragma GCC unroll 3
   for (int i = 0; i < kCount; ++i)
 #pragma GCC unroll 8
     for (int j = 0; j < 1 << kCount; ++j)
       if (!(j >> i & 1)) {
-        const int k = j | 1 << i;
-        const C<T> a = x[j], b = x[k];
-        x[j] = {hn::NegMulAdd(tangent[i], b.re, a.re), hn::NegMulAdd(tangent[i], b.im, a.im)};
-        x[k] = {hn::MulAdd(tangent[i], a.re, b.re), hn::MulAdd(tangent[i], a.im, b.im)};
-      }
-}
-
-/// Undoes turn(), but for the square of the cosines.
-template <int kCount, class T>
-HWY_INLINE void undo_turn(C<T>* x, const V<T>* tangent) {
-#pragma GCC unroll 3
-  for (int i = 0; i < kCount; ++i)
-#pragma GCC unroll 8
-    for (int j = 0; j < 1 << kCount; ++j)
-      if (!(j >> i & 1)) {
-        const int k = j | 1 << i;
-        const C<T> a = x[j], b = x[k];
-        x[j] = {hn::MulAdd(tangent[i], b.re, a.re), hn::MulAdd(tangent[i], b.im, a.im)};
-        x[k] = {hn::NegMulAdd(tangent[i], a.re, b.re), hn::NegMulAdd(tangent[i], a.im, b.im)};
+        const int zero = kUndo ? j | 1 << i : j, one = kUndo ? j : j | 1 << i;
+        const C<T> a = x[zero], b = x[one];
+        x[zero] = {hn::NegMulAdd(tangent[i], b.re, a.re), hn::NegMulAdd(tangent[i], b.im, a.im)};
+        x[one] = {hn::MulAdd(tangent[i], a.re, b.re), hn::MulAdd(tangent[i], a.im, b.im)};
       }
 }
 
