@@ -83,8 +83,7 @@ void harden(QuantizableLayer& layer, const Tensor& weight, const WeightGrid& gri
   layer.put(QuantizableLayer::Place::Weight, grid_quantizer(grid));
 }
 
-void check(const NetworkImpl& unit, const UnitData& data, const ReconstructOptions& o) {
-  (void)unit;
+void check(const UnitData& data, const ReconstructOptions& o) {
   require(data.quantized.defined() && data.quantized.size(0) > 0, "the calibration set is empty");
   const int64_t n = data.quantized.size(0);
   require(data.reference.defined() && data.reference.sizes() == data.quantized.sizes(),
@@ -214,9 +213,15 @@ Tensor run_in_batches(NetworkImpl& net, const Tensor& x, const NetworkImpl::Visi
   return torch::cat(outputs);
 }
 
+bool anything_to_learn(NetworkImpl& unit) {
+  if (!activation_slots(unit).empty()) return true;
+  return std::ranges::any_of(quantizable_layers(unit),
+                             [](const auto& layer) { return !layer.second->slot(QuantizableLayer::Place::Weight); });
+}
+
 ReconstructReport reconstruct(NetworkImpl& unit, const UnitData& data, const ReconstructOptions& o,
                               const RowBits& bits) {
-  check(unit, data, o);
+  check(data, o);
   Random random = Random(o.seed).split("reconstruct");
   ReconstructReport report;
 
@@ -240,7 +245,6 @@ ReconstructReport reconstruct(NetworkImpl& unit, const UnitData& data, const Rec
   for (const auto& slot : slots)
     for (auto& p : slot.quantizer->parameters()) steps.push_back(p.set_requires_grad(true));
   for (const auto& [layer, rounding] : learned) {
-    const auto weight = layer->weight.detach().clone();
     set_weight(*layer, rounding->nearest());
     values.push_back(rounding->v);
     if (o.learn_scale) others.push_back(rounding->log_scale.set_requires_grad(true));

@@ -105,6 +105,9 @@ using RowBits = std::map<std::string, std::vector<int>>;
 ReconstructReport reconstruct(NetworkImpl& unit, const UnitData& data, const ReconstructOptions& options,
                               const RowBits& bits);
 
+/// Whether reconstruct() would learn anything, given bits for all layers.
+bool anything_to_learn(NetworkImpl& unit);
+
 /// The loss alone. Channels are dimension 1 of four, else the last. `gradient` may be undefined.
 torch::Tensor reconstruction_loss(const torch::Tensor& output, const torch::Tensor& target,
                                   const ReconstructOptions& options, const torch::Tensor& gradient = {});
