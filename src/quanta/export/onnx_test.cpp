@@ -5,8 +5,9 @@
 #include <cstring>
 
 #include "quanta/core/error.h"
-#include "quanta/models/vision.h"
+#include "quanta/nn/fold.h"
 #include "quanta/quantize/fake_quantize.h"
+#include "quanta/quantize/weight_grid.h"
 
 namespace quanta {
 namespace {
@@ -101,14 +102,14 @@ struct Model {
 };
 
 /// conv - batch norm - ReLU - pool - linear on [2, 6, 7].
-Network tiny(bool with_pool = true) {
+Network tiny() {
   Network net;
   int x = net->input();
   Conv2dOptions conv = Conv2dOptions::square(2, 4, 3, 2, 2);
   conv.padding = {1, 2};
   x = net->relu("relu", net->batch_norm("bn", net->conv("conv", x, conv)));
-  if (with_pool) x = net->max_pool("pool", x, {.kernel = 2, .stride = 2, .ceil = true});
-  net->linear("fc", net->dropout("drop", net->flatten("flat", x), 0.5), with_pool ? 4 * 2 * 3 : 4 * 3 * 5, 3);
+  x = net->max_pool("pool", x, {.kernel = 2, .stride = 2, .ceil = true});
+  net->linear("fc", net->dropout("drop", net->flatten("flat", x), 0.5), 4 * 2 * 3, 3);
   torch::manual_seed(1);
   const torch::NoGradGuard no_grad;
   for (const auto& p : net->parameters()) p.normal_();
@@ -145,12 +146,145 @@ TEST(Onnx, WritesTheGraph) {
 }
 
 TEST(Onnx, LeavesTheNetworkAsItWas) {
-  const Network net = tiny();
+  Network net = tiny();
   net->train();
   const size_t nodes = net->nodes().size();
   to_onnx(net, {.input{2, 6, 7}});
   EXPECT_TRUE(net->is_training());
   EXPECT_EQ(net->nodes().size(), nodes);
+}
+
+std::shared_ptr<UniformQuantizer> grid(const UniformOptions& options, double low = -1, double high = 1) {
+  auto quantizer = std::make_shared<UniformQuantizer>(options);
+  quantizer->set_range(torch::tensor({low}).to(torch::kFloat32), torch::tensor({high}).to(torch::kFloat32));
+  return quantizer;
+}
+
+/// tiny(), folded, with quantizers: affine on the input and 4 bits behind the ReLU, the weights by channel and by
+/// tensor.
+Network quantized() {
+  Network net = fold_batch_norm(tiny());
+  net->put(0, grid({}, -1, 3));
+  net->put(net->find("relu"), grid({.bits = 4}, 0, 3));
+  const auto weight = [&](const char* node, const UniformOptions& options) {
+    const auto& layer = net->nodes()[size_t(net->find(node))].layer;
+    auto quantizer = std::make_shared<FakeQuantize>(options, ObserverOptions{});
+    quantizer->quantizer().fit(layer->weight.detach());
+    layer->put(Place::Weight, quantizer);
+  };
+  weight("conv", {.symmetric = true, .narrow = true, .axis = 0});
+  weight("fc", {.bits = 3, .symmetric = true});
+  net->eval();
+  return net;
+}
+
+TEST(Onnx, WritesQuantizationAsQdq) {
+  const Network net = quantized();
+  const Model file(to_onnx(net, {.input{2, 6, 7}}));
+  EXPECT_THAT(
+      file.operations(),
+      ElementsAre("QuantizeLinear(input, input.scale, input.zero_point) -> input.quantize.output",
+                  "DequantizeLinear(input.quantize.output, input.scale, input.zero_point) -> input.dequantize.output",
+                  "DequantizeLinear(conv.weight, conv.weight.scale, conv.weight.zero_point) -> "
+                  "conv.weight.dequantize.output",
+                  "DequantizeLinear(conv.bias, conv.bias.scale, conv.bias.zero_point) -> conv.bias.dequantize.output",
+                  "Conv(input.dequantize.output, conv.weight.dequantize.output, conv.bias.dequantize.output) -> "
+                  "conv.output",
+                  "Relu(conv.output) -> relu.output",
+                  "Clip(relu.output, relu.low, relu.high) -> relu.clip.output",  // 16 of 256 codes
+                  "QuantizeLinear(relu.clip.output, relu.scale, relu.zero_point) -> relu.quantize.output",
+                  "DequantizeLinear(relu.quantize.output, relu.scale, relu.zero_point) -> relu.dequantize.output",
+                  "MaxPool(relu.dequantize.output) -> pool.output",
+                  "Clip(pool.output, pool.low, pool.high) -> pool.clip.output",
+                  "QuantizeLinear(pool.clip.output, pool.scale, pool.zero_point) -> pool.quantize.output",
+                  "DequantizeLinear(pool.quantize.output, pool.scale, pool.zero_point) -> pool.dequantize.output",
+                  "Flatten(pool.dequantize.output) -> flat.output",
+                  "Clip(flat.output, flat.low, flat.high) -> flat.clip.output",
+                  "QuantizeLinear(flat.clip.output, flat.scale, flat.zero_point) -> flat.quantize.output",
+                  "DequantizeLinear(flat.quantize.output, flat.scale, flat.zero_point) -> flat.dequantize.output",
+                  "DequantizeLinear(fc.weight, fc.weight.scale, fc.weight.zero_point) -> fc.weight.dequantize.output",
+                  "DequantizeLinear(fc.bias, fc.bias.scale, fc.bias.zero_point) -> fc.bias.dequantize.output",
+                  "Gemm(flat.dequantize.output, fc.weight.dequantize.output, fc.bias.dequantize.output) -> logits"));
+  EXPECT_THAT(file.values<float>("input.scale"), ElementsAre(4.0f / 255));  // the whitepaper's [-1, 3]
+  EXPECT_THAT(file.values<uint8_t>("input.zero_point"), ElementsAre(64));
+  EXPECT_THAT(file.constant("input.scale").all(1), ElementsAre());  // a scalar
+  EXPECT_THAT(file.values<float>("relu.high"), ElementsAre(3.0f));
+  EXPECT_THAT(file.attribute("conv.weight.dequantize", "axis"), ElementsAre(0));
+  EXPECT_THAT(file.constant("conv.weight").all(2), ElementsAre(3));  // int8
+  const auto& layer = net->nodes()[size_t(net->find("conv"))].layer;
+  const auto codes = layer->slot(Place::Weight).as<FakeQuantize>()->quantizer().encode(layer->weight).flatten();
+  const auto written = file.values<int8_t>("conv.weight");
+  ASSERT_EQ(int64_t(written.size()), codes.numel());
+  for (size_t i = 0; i < written.size(); ++i) EXPECT_EQ(written[i], codes[int64_t(i)].item<int>());
+  const auto bias = file.values<int32_t>("conv.bias");
+  const auto steps = file.values<float>("conv.bias.scale"), scales = file.values<float>("conv.weight.scale");
+  ASSERT_EQ(bias.size(), 4u);
+  for (size_t i = 0; i < bias.size(); ++i) {
+    EXPECT_FLOAT_EQ(steps[i], scales[i] * 4 / 255);
+    EXPECT_NEAR(bias[i] * double(steps[i]), layer->bias[int64_t(i)].item<double>(), 0.51 * steps[i]);
+  }
+}
+
+TEST(Onnx, LeavesOutWhatDoesNotQuantize) {
+  Network net = tiny();
+  auto resting = std::make_shared<FakeQuantize>(UniformOptions{}, ObserverOptions{});
+  resting->quantize(false);
+  net->put(net->find("relu"), resting);
+  net->put(net->find("pool"), make_observer({}));
+  EXPECT_EQ(to_onnx(net, {.input{2, 6, 7}}), to_onnx(tiny(), {.input{2, 6, 7}}));
+}
+
+struct Doubling : TensorTransform {
+  torch::Tensor forward(const torch::Tensor& x) override { return 2 * x; }
+  std::shared_ptr<TensorTransform> copy() const override { return std::make_shared<Doubling>(); }
+};
+
+TEST(Onnx, RefusesWhatItCannotExpress) {
+  const auto message = [](auto&& change) {
+    Network net = quantized();
+    change(net);
+    try {
+      to_onnx(net, {.input{2, 6, 7}});
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+    return std::string("nothing was thrown");
+  };
+  const auto on_relu = [&](std::shared_ptr<TensorTransform> transform) {
+    return message([&](Network& net) { net->put(net->find("relu"), transform); });
+  };
+  const auto on_weight = [&](std::shared_ptr<TensorTransform> transform) {
+    return message([&](Network& net) { net->nodes()[size_t(net->find("fc"))].layer->put(Place::Weight, transform); });
+  };
+  EXPECT_THAT(on_relu(std::make_shared<Doubling>()), AllOf(HasSubstr("'relu'"), HasSubstr("no quantizer")));
+  EXPECT_THAT(on_weight(std::make_shared<LevelQuantizer>(4)), AllOf(HasSubstr("'fc'"), HasSubstr("uniform only")));
+  EXPECT_THAT(on_relu(std::make_shared<UniformQuantizer>()),
+              AllOf(HasSubstr("'relu' is not set"), HasSubstr("calibrate")));
+  EXPECT_THAT(on_relu(grid({.bits = 12})), AllOf(HasSubstr("8 bits"), HasSubstr("'relu' are 0 to 4095")));
+  auto by_channel = std::make_shared<UniformQuantizer>(UniformOptions{.axis = 1});
+  by_channel->fit(torch::randn({2, 4, 3, 5}));
+  EXPECT_THAT(on_relu(by_channel), AllOf(HasSubstr("'relu'"), HasSubstr("one scale for an activation")));
+  by_channel->fit(torch::randn({3, 24}));
+  EXPECT_THAT(on_weight(by_channel), AllOf(HasSubstr("'fc'"), HasSubstr("by output channel")));
+  auto groups = std::make_shared<UniformQuantizer>(UniformOptions{.symmetric = true, .axis = 0, .group = 8});
+  groups->fit(torch::randn({3, 24}));
+  EXPECT_THAT(on_weight(groups), AllOf(HasSubstr("'fc'"), HasSubstr("every 8 values")));
+
+  EXPECT_THAT(message([](Network& net) { net->batch_norm("late", net->find("fc"), int64_t{3}); }),
+              AllOf(HasSubstr("'late'"), HasSubstr("cannot be folded")));
+  EXPECT_THAT(message([](Network& net) { net->module("block", net->find("fc"), std::make_shared<Doubling>()); }),
+              HasSubstr("no form of 'block', a module"));
+  EXPECT_THAT(message([](Network& net) { net->avg_pool("mean", net->find("relu"), {.ceil = true}); }),
+              AllOf(HasSubstr("'mean'"), HasSubstr("counts padding")));
+  EXPECT_THAT([] { to_onnx(tiny(), {.input{}}); }, ThrowsMessage<Error>(HasSubstr("positive sizes")));
+
+  Network unfolded = tiny();
+  unfolded->nodes()[1].layer->put(Place::Weight, grid({.symmetric = true}));
+  EXPECT_THAT(
+      [&] {
+        to_onnx(unfolded, {.input{2, 6, 7}});
+      },
+      ThrowsMessage<Error>(AllOf(HasSubstr("'conv'"), HasSubstr("fold its batch normalization first"))));
 }
 
 }  // namespace
