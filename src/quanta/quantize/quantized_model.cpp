@@ -101,6 +101,10 @@ void save_quantized(const std::filesystem::path& path, const Network& net,
   write_tensors(path, tensors, described);
 }
 
+bool is_quantized(const std::filesystem::path& path) {
+  return Safetensors::open(path).metadata().contains("quantization");
+}
+
 Network load_quantized(const std::filesystem::path& path, const Network& architecture) {
   const torch::NoGradGuard no_grad;
   const Safetensors file = Safetensors::open(path);

@@ -22,4 +22,7 @@ void save_quantized(const std::filesystem::path& path, const Network& net,
 /// another shape, if the file is not of this network.
 Network load_quantized(const std::filesystem::path& path, const Network& architecture);
 
+/// Whether save_quantized wrote this safetensors file.
+bool is_quantized(const std::filesystem::path& path);
+
 }  // namespace quanta
