@@ -1,7 +1,10 @@
+#include <optional>
+
 #include "quanta/cli/command.h"
 #include "quanta/core/error.h"
 #include "quanta/core/file.h"
 #include "quanta/data/glyph_digits.h"
+#include "quanta/data/gratings.h"
 #include "quanta/data/idx.h"
 #include "quanta/data/known.h"
 
@@ -15,7 +18,7 @@ struct Options {
   int64_t train = 10000;
   int64_t test = 2000;
   uint64_t seed = 0;
-  double noise = 0.1;
+  std::optional<double> noise;
   bool json = false;
 };
 
@@ -54,16 +57,15 @@ void get_data(const Options& options) {
 void make_data(const Options& options) {
   const KnownData& data = known_data(options.name);
   if (!data.generated) throw UsageError(data.name + " is not generated; see: quanta data get " + data.name);
+  const double noise = options.noise.value_or(data.name == "gratings" ? GratingOptions{}.noise : GlyphOptions{}.noise);
   const auto make = [&](int64_t count, GlyphSplit split) {
+    if (data.name == "gratings")  // two seeds, as the set that is generated when it is asked for
+      return gratings({.count = count, .seed = options.seed + (split == GlyphSplit::kTrain ? 1 : 2), .noise = noise});
     if (data.name == "glyph_hues")
-      return glyph_hues({.count = count,
-                         .size = 32,
-                         .classes = {0, 1},
-                         .seed = options.seed,
-                         .noise = options.noise,
-                         .split = split});
+      return glyph_hues(
+          {.count = count, .size = 32, .classes = {0, 1}, .seed = options.seed, .noise = noise, .split = split});
     require(data.name == "glyph_digits", "do not know how to write {}", data.name);
-    return glyph_digits({.count = count, .seed = options.seed, .noise = options.noise, .split = split});
+    return glyph_digits({.count = count, .seed = options.seed, .noise = noise, .split = split});
   };
   write_idx_folder(options.out, {make(options.train, GlyphSplit::kTrain), make(options.test, GlyphSplit::kTest)});
   if (options.json)
@@ -96,9 +98,9 @@ void add_data(CLI::App& app, int&) {
   make->add_option("--train", options->train, "Training images")->check(CLI::Range(1, 10000000))->capture_default_str();
   make->add_option("--test", options->test, "Test images")->check(CLI::Range(1, 10000000))->capture_default_str();
   make->add_option("--seed", options->seed, "Seed")->check(CLI::NonNegativeNumber)->capture_default_str();
-  make->add_option("--noise", options->noise, "Standard deviation of the noise, pixels in [0, 1]")
-      ->check(CLI::Range(0.0, 10.0))
-      ->capture_default_str();
+  make->add_option("--noise", options->noise,
+                   "Standard deviation of the noise (glyphs: 0.1 of pixels in [0, 1]; gratings: 0.6)")
+      ->check(CLI::Range(0.0, 10.0));
 }
 
 }  // namespace quanta::cli

@@ -10,6 +10,7 @@
 #include "quanta/core/error.h"
 #include "quanta/data/archive.h"
 #include "quanta/data/glyph_digits.h"
+#include "quanta/data/gratings.h"
 #include "quanta/data/idx.h"
 #include "quanta/data/image_folder.h"
 
@@ -58,6 +59,7 @@ std::optional<fs::path> find_in(const std::string& name, const fs::path& root) {
   if (name == "mnist") return find_idx_folder(root, {"mnist", "MNIST", "MNIST/raw", "mnist/raw", ""});
   if (name == "glyph_digits") return find_idx_folder(root, {"glyph_digits", "glyph-digits"});
   if (name == "glyph_hues") return find_idx_folder(root, {"glyph_hues", "glyph-hues"});
+  if (name == "gratings") return find_idx_folder(root, {"gratings"});
   if (name == "cifar10") {
     if (auto found =
             first_folder(root, {"cifar-10-batches-bin", "cifar10/cifar-10-batches-bin", "cifar10", "cifar-10", ""},
@@ -95,7 +97,8 @@ std::optional<fs::path> find_in(const std::string& name, const fs::path& root) {
   return std::nullopt;
 }
 
-ImageSplits load_glyphs(const std::string& name) {
+ImageSplits generate(const std::string& name) {
+  if (name == "gratings") return {gratings(), gratings({.count = kGeneratedTest, .seed = 2})};
   const auto make = [&](int64_t count, GlyphSplit split) {
     if (name == "glyph_hues") return glyph_hues({.count = count, .size = 32, .classes = {0, 1}, .split = split});
     return glyph_digits({.count = count, .split = split});
@@ -136,6 +139,8 @@ const std::vector<KnownData>& known_data() {
        "generated when it is asked for; `quanta data make glyph_digits` writes a copy as IDX files", "", true},
       {"glyph_hues", "GlyphHues: two glyphs in five hues, 32x32 RGB", "images",
        "generated when it is asked for; `quanta data make glyph_hues` writes a copy as IDX files", "", true},
+      {"gratings", "GRATE-10: noisy sine gratings of ten orientations, 16x16 RGB", "images",
+       "generated when it is asked for; `quanta data make gratings` writes a copy as IDX files", "", true},
       {"tiny_shakespeare", "Tiny Shakespeare: 1.1 MB of plain text", "text",
        "put input.txt of data/tinyshakespeare in repository karpathy/char-rnn as DATA/text/tiny-shakespeare.txt", ""},
       {"restaurant_reviews", "Restaurant reviews: 1,000 sentences, liked or not", "table",
@@ -193,13 +198,15 @@ ImageSplits load_images(std::string_view asked, const fs::path& dir) {
   const KnownData& data = known_data(asked);
   const std::string& name = data.name;
   if (data.kind != "images") throw UsageError(fmt::format("data set {} holds {}, not images", name, data.kind));
-  if (data.generated && !find_data(name, dir)) return load_glyphs(name);
+  if (data.generated && !find_data(name, dir)) return generate(name);
   const fs::path path = require_data(name, dir);
   if (name == "cifar10" && has_cifar_batches(path)) return read_cifar10_binary(path);
   if (name == "cifar10" || name == "medical_mnist") return load_image_folder(path, {.name = name});
   IdxOptions options{.name = name};
   if (name == "glyph_hues")
     options.classes = glyph_hues({.count = 1, .size = 32, .classes = {0, 1}}).classes;
+  else if (name == "gratings")
+    options.classes = gratings({.count = 1}).classes;
   else
     for (int digit = 0; digit < 10; ++digit) options.classes.push_back(std::to_string(digit));
   if (name == "mnist") options.height = options.width = 28;
