@@ -13,6 +13,7 @@ namespace quanta::cli {
 // Each adds its subcommand, which sets `status` when it has run and throws Error if it cannot.
 void add_list(CLI::App& app, int& status);
 void add_run(CLI::App& app, int& status);
+void add_train(CLI::App& app, int& status);
 void add_data(CLI::App& app, int& status);
 void add_draw(CLI::App& app, int& status);
 void add_compile(CLI::App& app, int& status);

@@ -68,6 +68,7 @@ int program(int argc, const char* const* argv) {
   int status = kDone;
   add_list(app, status);
   add_run(app, status);
+  add_train(app, status);
   add_data(app, status);
   add_draw(app, status);
   add_compile(app, status);

@@ -18,8 +18,9 @@ class Observer : public TensorTransform {
     return x;
   }
   virtual void observe(const torch::Tensor& x) = 0;
-  /// (low, high), each [1] or [channels]. Error "... has seen no data" before the first tensor.
+  /// (low, high), each [1], [channels] or [channels, groups]. Error "... has seen no data" before the first tensor.
   virtual std::pair<torch::Tensor, torch::Tensor> range() const = 0;
+  virtual bool empty() const = 0;  ///< has seen no data
 };
 
 enum class ObserverKind {
@@ -33,11 +34,13 @@ enum class ObserverKind {
 
 struct ObserverOptions {
   ObserverKind kind = ObserverKind::MovingAverage;
-  int64_t axis = -1;   ///< a range for each index of this dimension (Last, MinMax, MovingAverage only)
+  int64_t axis = -1;   ///< a range for each index of this dimension (Last, MinMax, MovingAverage only) ...
+  int64_t group = 0;   ///< ... and, of rows, for so many values, as in UniformOptions
   double decay = 0.9;  ///< of the moving average; 0.999 in training
   double percentile = 0.9999;
   int bits = 8;            ///< of the quantizer it is for (Mse, Kl)
   bool symmetric = false;  ///< likewise
+  bool is_signed = true;   ///< likewise
 };
 
 /// Its statistics are buffers, saved with the network.

@@ -5,9 +5,9 @@
 #include <bit>
 #include <cmath>
 
+#include "quanta/core/aligned.h"
 #include "quanta/core/error.h"
 #include "quanta/core/parallel.h"
-#include "quanta/simulate/aligned.h"
 #include "quanta/simulate/checks.h"
 #include "quanta/simulate/density_kernels.h"
 #include "quanta/simulate/pool.h"

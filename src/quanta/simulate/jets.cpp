@@ -5,9 +5,9 @@
 #include <cmath>
 #include <complex>
 
+#include "quanta/core/aligned.h"
 #include "quanta/core/error.h"
 #include "quanta/core/parallel.h"
-#include "quanta/simulate/aligned.h"
 #include "quanta/simulate/checks.h"
 #include "quanta/simulate/jet_kernels.h"
 

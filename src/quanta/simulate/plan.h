@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "quanta/simulate/aligned.h"
+#include "quanta/core/aligned.h"
 #include "quanta/simulate/program.h"
 
 namespace quanta::simulate {

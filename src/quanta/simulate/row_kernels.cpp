@@ -1,6 +1,6 @@
 #include "quanta/simulate/row_kernels.h"
 
-#include "quanta/simulate/aligned.h"
+#include "quanta/core/aligned.h"
 #include "quanta/simulate/large.h"
 #include "quanta/simulate/targets.h"
 

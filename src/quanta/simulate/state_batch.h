@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "quanta/circuit/circuit.h"
-#include "quanta/simulate/aligned.h"
+#include "quanta/core/aligned.h"
 
 namespace quanta::simulate {
 

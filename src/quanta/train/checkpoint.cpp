@@ -1,100 +1,25 @@
 #include "quanta/train/checkpoint.h"
 
 #include <array>
-#include <cstring>
 #include <functional>
 #include <memory>
-#include <set>
-#include <span>
 #include <type_traits>
 #include <vector>
 
 #include "quanta/core/error.h"
-#include "quanta/core/safetensors.h"
 
 namespace quanta {
 namespace {
 
 using nlohmann::json;
-using Tensors = std::map<std::string, torch::Tensor>;
 using ParamState = torch::optim::OptimizerParamState;
 
-constexpr std::pair<torch::ScalarType, DataType> kTypes[]{
-    {torch::kFloat32, DataType::kF32},   {torch::kFloat64, DataType::kF64}, {torch::kFloat16, DataType::kF16},
-    {torch::kBFloat16, DataType::kBF16}, {torch::kInt64, DataType::kI64},   {torch::kInt32, DataType::kI32},
-    {torch::kInt16, DataType::kI16},     {torch::kInt8, DataType::kI8},     {torch::kUInt8, DataType::kU8},
-    {torch::kBool, DataType::kBool}};
-
-DataType to_data_type(torch::ScalarType type, const std::string& name) {
-  for (const auto& [torch_type, file_type] : kTypes)
-    if (torch_type == type) return file_type;
-  fail("tensor '{}' has type {}, which cannot be saved", name, torch::toString(type));
-}
-
-torch::ScalarType to_scalar_type(DataType type, const std::string& name) {
-  for (const auto& [torch_type, file_type] : kTypes)
-    if (file_type == type) return torch_type;
-  fail("tensor '{}' has type {}, which LibTorch does not know", name, data_type_name(type));
-}
-
-void write(const std::filesystem::path& path, const Tensors& tensors,
-           const std::map<std::string, std::string>& metadata) {
-  const torch::NoGradGuard no_grad;
-  std::vector<torch::Tensor> owners;  // of the memory the views show
-  std::map<std::string, TensorView> views;
-  for (const auto& [name, tensor] : tensors) {
-    owners.push_back(tensor.detach().to(torch::kCPU).contiguous());
-    const torch::Tensor& t = owners.back();
-    views[name] = {to_data_type(t.scalar_type(), name), t.sizes().vec(),
-                   std::span(static_cast<const std::byte*>(t.data_ptr()), t.nbytes())};
-  }
-  write_safetensors(path, views, metadata);
-}
-
-torch::Tensor read(const TensorView& view, const std::string& name) {
-  torch::Tensor tensor = torch::empty(view.shape, to_scalar_type(view.type, name));
-  if (!view.bytes.empty()) std::memcpy(tensor.data_ptr(), view.bytes.data(), view.bytes.size());
-  return tensor;
-}
-
-/// The module's parameters and buffers; copies share their memory.
-Tensors tensors_of(const torch::nn::Module& module) {
-  Tensors tensors;
-  for (const auto& item : module.named_parameters()) tensors[item.key()] = item.value();
-  for (const auto& item : module.named_buffers()) tensors[item.key()] = item.value();
-  return tensors;
-}
-
-std::string describe(std::string_view type, const std::vector<int64_t>& shape) {
-  return fmt::format("{} [{}]", type, fmt::join(shape, ", "));
-}
-
-/// Compares the file's tensors called `prefix...` with the expected ones; the fault list is empty if all fit.
-std::vector<std::string> faults(const Safetensors& file, const std::string& prefix, const Tensors& expected) {
-  std::vector<std::string> list;
-  for (const auto& [name, tensor] : expected) {
-    const auto found = file.tensors().find(prefix + name);
-    if (found == file.tensors().end()) {
-      list.push_back(fmt::format("{} is missing", name));
-      continue;
-    }
-    const std::string there = describe(data_type_name(found->second.type), found->second.shape);
-    const std::string here = describe(data_type_name(to_data_type(tensor.scalar_type(), name)), tensor.sizes().vec());
-    if (there != here) list.push_back(fmt::format("{} is {}, expected {}", name, there, here));
-  }
+/// The file's tensors called `prefix...`, without the prefix.
+TensorViews section(const Safetensors& file, const std::string& prefix) {
+  TensorViews views;
   for (const auto& [name, view] : file.tensors())
-    if (name.starts_with(prefix) && !expected.contains(name.substr(prefix.size())))
-      list.push_back(fmt::format("{} is not expected", name.substr(prefix.size())));
-  return list;
-}
-
-void refuse(const std::filesystem::path& path, const std::vector<std::string>& list) {
-  require(list.empty(), "{} does not fit this model: {}", path.string(), fmt::join(list, "; "));
-}
-
-void copy(const Safetensors& file, const std::string& prefix, const Tensors& to) {
-  const torch::NoGradGuard no_grad;
-  for (auto [name, tensor] : to) tensor.copy_(read(file.at(prefix + name), name));
+    if (name.starts_with(prefix)) views[name.substr(prefix.size())] = view;
+  return views;
 }
 
 /// What an optimizer keeps for each parameter.
@@ -161,10 +86,10 @@ auto state_key(const Map&, const T& parameter) {
 }
 
 /// The optimizer's parameters under the module's names.
-Tensors parameters_of(torch::optim::Optimizer& optimizer, const torch::nn::Module& module) {
+TensorMap parameters_of(torch::optim::Optimizer& optimizer, const torch::nn::Module& module) {
   std::map<const void*, std::string> names;
   for (const auto& item : module.named_parameters()) names[item.value().unsafeGetTensorImpl()] = item.key();
-  Tensors parameters;
+  TensorMap parameters;
   for (const auto& group : optimizer.param_groups()) {
     for (const torch::Tensor& parameter : group.params()) {
       const auto name = names.find(parameter.unsafeGetTensorImpl());
@@ -187,24 +112,11 @@ json parse_metadata(const Safetensors& file, const std::filesystem::path& path, 
 
 }  // namespace
 
-void save_module(const torch::nn::Module& module, const std::filesystem::path& path,
-                 const std::map<std::string, std::string>& metadata) {
-  write(path, tensors_of(module), metadata);
-}
-
-std::map<std::string, std::string> load_module(torch::nn::Module& module, const std::filesystem::path& path) {
-  const Safetensors file = Safetensors::open(path);
-  const Tensors tensors = tensors_of(module);
-  refuse(path, faults(file, "", tensors));
-  copy(file, "", tensors);
-  return file.metadata();
-}
-
 void save_checkpoint(const std::filesystem::path& path, const torch::nn::Module& module,
                      torch::optim::Optimizer& optimizer, const Checkpoint& checkpoint) {
   const OptimizerKind& kind = kind_of(optimizer);
-  Tensors tensors;
-  for (const auto& [name, tensor] : tensors_of(module)) tensors["model." + name] = tensor;
+  TensorMap tensors;
+  for (const auto& [name, tensor] : state_of(module)) tensors["model." + name] = tensor;
   for (const auto& [name, tensor] : checkpoint.tensors) tensors["extra." + name] = tensor;
   json steps = json::object(), rates = json::array();
   for (const auto& [name, parameter] : parameters_of(optimizer, module)) {
@@ -217,10 +129,10 @@ void save_checkpoint(const std::filesystem::path& path, const torch::nn::Module&
   }
   for (const auto& group : optimizer.param_groups()) rates.push_back(group.options().get_lr());
   const json optimizer_state{{"kind", kind.name}, {"steps", steps}, {"learning_rates", rates}};
-  write(path, tensors,
-        {{"format", "quanta checkpoint 1"},
-         {"optimizer", optimizer_state.dump()},
-         {"state", checkpoint.state.dump(-1, ' ', false, json::error_handler_t::replace)}});
+  write_tensors(path, tensors,
+                {{"format", "quanta checkpoint 1"},
+                 {"optimizer", optimizer_state.dump()},
+                 {"state", checkpoint.state.dump(-1, ' ', false, json::error_handler_t::replace)}});
 }
 
 json read_checkpoint_state(const std::filesystem::path& path) {
@@ -241,9 +153,9 @@ Checkpoint load_checkpoint(const std::filesystem::path& path, torch::nn::Module&
     require(rates.size() == optimizer.param_groups().size(), "{} has {} parameter groups, the optimizer has {}",
             path.string(), rates.size(), optimizer.param_groups().size());
 
-    const Tensors model = tensors_of(module), parameters = parameters_of(optimizer, module);
-    std::vector<std::string> list = faults(file, "model.", model);
-    Tensors moments;  // those the file has, each in its parameter's form
+    const TensorMap model = state_of(module), parameters = parameters_of(optimizer, module);
+    std::vector<std::string> list = misfits(section(file, "model."), model);
+    TensorMap moments;  // those the file has, each in its parameter's form
     for (const auto& [name, step] : steps) {
       const auto parameter = parameters.find(name);
       if (parameter == parameters.end()) {
@@ -254,9 +166,9 @@ Checkpoint load_checkpoint(const std::filesystem::path& path, torch::nn::Module&
         if (const std::string key = name + "." + moment.name; file.tensors().contains("optimizer." + key))
           moments[key] = parameter->second;
     }
-    for (std::string& fault : faults(file, "optimizer.", moments))
-      list.push_back("the optimizer's " + std::move(fault));
-    refuse(path, list);
+    for (const std::string& misfit : misfits(section(file, "optimizer."), moments))
+      list.push_back("the optimizer's " + misfit);
+    require_fit(path, list);
 
     std::map<std::string, std::unique_ptr<ParamState>> states;
     for (const auto& [name, step] : steps) {
@@ -264,12 +176,12 @@ Checkpoint load_checkpoint(const std::filesystem::path& path, torch::nn::Module&
       if (kind.step(*state)) *kind.step(*state) = step;
       for (const auto& [moment_name, of] : kind.moments)
         if (const std::string key = name + "." + moment_name; moments.contains(key))
-          of(*state) = read(file.at("optimizer." + key), key).to(parameters.at(name).device());
+          of(*state) = read_tensor(file.at("optimizer." + key), key).to(parameters.at(name).device());
     }
     for (const auto& [name, view] : file.tensors())
-      if (name.starts_with("extra.")) checkpoint.tensors[name.substr(6)] = read(view, name);
+      if (name.starts_with("extra.")) checkpoint.tensors[name.substr(6)] = read_tensor(view, name);
 
-    copy(file, "model.", model);
+    read_tensors(section(file, "model."), model);
     optimizer.state().clear();
     for (auto& [name, state] : states)
       optimizer.state()[state_key(optimizer.state(), parameters.at(name))] = std::move(state);

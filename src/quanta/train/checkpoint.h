@@ -7,15 +7,9 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "quanta/nn/state.h"
+
 namespace quanta {
-
-/// Writes a module's parameters and buffers under their names (model.safetensors), whole or not at all.
-void save_module(const torch::nn::Module& module, const std::filesystem::path& path,
-                 const std::map<std::string, std::string>& metadata = {});
-
-/// Reads what save_module wrote into the module and returns the metadata. Throws Error, and changes nothing, if the
-/// file is damaged or if names, shapes or types differ; the message lists every difference.
-std::map<std::string, std::string> load_module(torch::nn::Module& module, const std::filesystem::path& path);
 
 /// What a training needs to go on: beside the module and the optimizer, `state` (counters, history) and `tensors`.
 struct Checkpoint {

@@ -6,10 +6,10 @@
 #include <new>
 #include <vector>
 
-namespace quanta::simulate {
+namespace quanta {
 
 /// Memory aligned to a cache line, which no vector register exceeds; much of it on huge pages, for strided passes over
-/// a state would otherwise miss the page tables' cache.
+/// it would otherwise miss the page tables' cache.
 template <class T>
 struct AlignedAllocator {
   using value_type = T;
@@ -47,4 +47,4 @@ T* reserve(AlignedVector<T>& vector, size_t count) {
   return vector.data();
 }
 
-}  // namespace quanta::simulate
+}  // namespace quanta
