@@ -39,8 +39,9 @@ void train(Options options) {
   info.data = options.data.set;
   Network net = vision_model(info.model, info.options);
 
-  const std::filesystem::path out =
-      options.out.empty() ? std::filesystem::path("runs") / (options.model + "-" + train.name) : std::filesystem::path(options.out);
+  const std::filesystem::path out = options.out.empty()
+                                        ? std::filesystem::path("runs") / (options.model + "-" + train.name)
+                                        : std::filesystem::path(options.out);
   make_directory(out);
   options.training.out = out;
   options.training.label = options.model;

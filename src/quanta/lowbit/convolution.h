@@ -1,10 +1,12 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "quanta/core/aligned.h"
+#include "quanta/lowbit/kernels.h"
 #include "quanta/lowbit/operations.h"
 
 namespace quanta {
@@ -52,8 +54,6 @@ class IntegerConvolution {
 
   const ConvolutionShape& shape() const { return shape_; }
   const AffineU8& input() const { return input_; }
-  const AffineU8& output() const { return output_; }
-  CodeRange clamp() const { return clamp_; }
 
   /// The weights as they were given.
   std::vector<int8_t> codes() const;
@@ -62,26 +62,45 @@ class IntegerConvolution {
   const std::vector<int32_t>& bias_codes() const { return bias_codes_; }
   int bits() const { return bits_; }
 
-  /// Bytes of working memory that a call needs for images of this size, of all threads together.
+  /// Bytes of working memory that a call with these images and threads needs.
   size_t scratch_bytes(int count, int h, int w, int threads) const;
 
   /// in [count, h, w, in_channels], out [count, output_h, output_w, out_channels]. Up to kReadAhead bytes behind `in`
   /// are read (their values do not matter). Allocates nothing.
-  void run(const uint8_t* in, int count, int h, int w, uint8_t* out, std::span<uint8_t> scratch) const;
+  void run(const uint8_t* in, int count, int h, int w, uint8_t* out, std::span<uint8_t> scratch, int threads) const;
   /// The accumulators themselves, and their real values (accumulator * weight scale * input scale).
-  void run_integer(const uint8_t* in, int count, int h, int w, int32_t* out, std::span<uint8_t> scratch) const;
-  void run_real(const uint8_t* in, int count, int h, int w, float* out, std::span<uint8_t> scratch) const;
+  void run_integer(const uint8_t* in, int count, int h, int w, int32_t* out, std::span<uint8_t> scratch,
+                   int threads) const;
+  void run_real(const uint8_t* in, int count, int h, int w, float* out, std::span<uint8_t> scratch, int threads) const;
 
   static constexpr size_t kReadAhead = 64;
 
  private:
+  struct Call;
+  void pack(std::span<const int8_t> codes);
+  template <class Body>
+  void for_each_column(const Body& body);                  // body(columns, column, output channel)
+  size_t position(int out, int in, int ky, int kx) const;  // of a weight in packed_
+  int panels() const { return (shape_.out_channels / shape_.groups + lowbit::kPanel - 1) / lowbit::kPanel; }
+  int panel_width(int panel) const;
+  size_t group_bytes() const;  // of packed_
+  void run(lowbit::OutputStage stage, const uint8_t* in, int count, int h, int w, void* out, std::span<uint8_t> scratch,
+           int threads) const;
+
   ConvolutionShape shape_;
-  AffineU8 input_, output_;
+  AffineU8 input_;
+  std::optional<AffineU8> output_;
   CodeRange clamp_;
   std::vector<float> scales_;
   std::vector<int32_t> zero_points_, bias_codes_;
   int bits_ = 8;
-  std::vector<int8_t> plain_;
+  // A window's bytes lie in segments: whole kernel rows where nothing comes between their pixels, or single pixels.
+  bool row_segments_ = false;
+  int segments_ = 1, segment_bytes_ = 1, quads_ = 1;
+  int repeats_ = 1;  // of a depthwise weight, see DepthwiseRow
+  AlignedVector<int8_t> packed_;
+  AlignedVector<lowbit::Columns<lowbit::kPanel>> panel_columns_;      // [groups][panels]
+  AlignedVector<lowbit::Columns<lowbit::kChunk>> depthwise_columns_;  // [chunks]
 };
 
 }  // namespace quanta

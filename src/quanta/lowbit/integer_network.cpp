@@ -343,14 +343,14 @@ size_t Impl::scratch_bytes(const Op& op, int count, int threads) const {
 }
 
 void Impl::execute(const Op& op, const uint8_t* const* in, int count, uint8_t* out, float* real,
-                   std::span<uint8_t> scratch) const {
+                   std::span<uint8_t> scratch, int threads) const {
   const ImageShape& from = tensors[size_t(op.inputs[0])].shape;
   const ImageShape& to = tensors[size_t(op.output)].shape;
   switch (op.kind) {
     case IntegerOpKind::Convolution:
     case IntegerOpKind::Linear:
-      if (real) return op.convolution->run_real(in[0], count, from.height, from.width, real, scratch);
-      return op.convolution->run(in[0], count, from.height, from.width, out, scratch);
+      if (real) return op.convolution->run_real(in[0], count, from.height, from.width, real, scratch, threads);
+      return op.convolution->run(in[0], count, from.height, from.width, out, scratch, threads);
     case IntegerOpKind::Add:
       return quanta::add(op.add, in[0], in[1], size_t(count * to.size()), out);
     case IntegerOpKind::Concat: {
@@ -427,7 +427,7 @@ struct Call {
       }
       for (size_t i = 0; i < op.inputs.size(); ++i) inputs[i] = at(op.inputs[i]);
       const bool real = impl->real_output && &op == &impl->ops.back();
-      impl->execute(op, inputs, count, at(op.output), real ? values : nullptr, space->scratch);
+      impl->execute(op, inputs, count, at(op.output), real ? values : nullptr, space->scratch, threads_each);
     }
     if (!impl->real_output)
       dequantize_images(at(int(impl->tensors.size()) - 1), count, result.shape.channels,
@@ -529,7 +529,7 @@ void run_alone(const Impl& impl, size_t index, const std::vector<std::span<const
     pointers.push_back(copy.data());
   }
   AlignedVector<uint8_t> scratch(impl.scratch_bytes(op, batch, threads()));
-  impl.execute(op, pointers.data(), batch, out, real, scratch);
+  impl.execute(op, pointers.data(), batch, out, real, scratch, threads());
 }
 
 }  // namespace

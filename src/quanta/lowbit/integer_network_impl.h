@@ -58,8 +58,8 @@ struct IntegerNetwork::Impl {
   int64_t batch_of(size_t values, int64_t each, const char* what) const;
 
   /// Input and output are in the tensors' layout; a real output goes to `real` instead of `out`.
-  void execute(const Op& op, const uint8_t* const* in, int count, uint8_t* out, float* real,
-               std::span<uint8_t> scratch) const;
+  void execute(const Op& op, const uint8_t* const* in, int count, uint8_t* out, float* real, std::span<uint8_t> scratch,
+               int threads) const;
   size_t scratch_bytes(const Op& op, int count, int threads) const;
 
  private:

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "quanta/core/error.h"
+#include "quanta/lowbit/kernels.h"
 
 namespace quanta {
 
@@ -16,10 +17,21 @@ CodeRange code_range(Activation activation, const AffineU8& output) {
 }
 
 void quantize_images(const float* images, int count, int channels, int64_t pixels, const AffineU8& to, uint8_t* codes) {
-  for (int n = 0; n < count; ++n)
-    for (int c = 0; c < channels; ++c)
-      for (int64_t p = 0; p < pixels; ++p)
-        codes[(n * pixels + p) * channels + c] = quantize(images[(int64_t{n} * channels + c) * pixels + p], to);
+  const lowbit::Kernels& kernels = lowbit::kernels();
+  constexpr int64_t kBlock = 256;
+  uint8_t block[kBlock];
+  for (int n = 0; n < count; ++n, codes += channels * pixels)
+    for (int c = 0; c < channels; ++c, images += pixels) {
+      if (channels == 1) {
+        kernels.quantize(images, size_t(pixels), to, codes);
+        continue;
+      }
+      for (int64_t p = 0; p < pixels; p += kBlock) {
+        const int64_t there = std::min(kBlock, pixels - p);
+        kernels.quantize(images + p, size_t(there), to, block);
+        for (int64_t i = 0; i < there; ++i) codes[(p + i) * channels + c] = block[i];
+      }
+    }
 }
 
 void dequantize_images(const uint8_t* codes, int count, int channels, int64_t pixels, const AffineU8& from,
@@ -39,7 +51,7 @@ CodeTable rescale_table(const AffineU8& from, const AffineU8& to, CodeRange clam
 }
 
 void look_up(const CodeTable& table, const uint8_t* in, size_t count, uint8_t* out) {
-  for (size_t i = 0; i < count; ++i) out[i] = table[in[i]];
+  lowbit::kernels().look_up(table, in, count, out);
 }
 
 void look_up_channels(const CodeTable& table, const uint8_t* in, int64_t pixels, int channels, int out_channels,
@@ -63,36 +75,32 @@ AddFactors add_factors(const AffineU8& a, const AffineU8& b, const AffineU8& out
           clamp};
 }
 
-void add(const AddFactors& f, const uint8_t* a, const uint8_t* b, size_t count, uint8_t* out) {
-  for (size_t i = 0; i < count; ++i) {
-    const int32_t sum = (a[i] - f.a_zero_point) * f.a_factor + (b[i] - f.b_zero_point) * f.b_factor;
-    out[i] = uint8_t(std::clamp(rounding_shift_right(sum, f.shift) + f.zero_point, f.clamp.low, f.clamp.high));
-  }
+void add(const AddFactors& factors, const uint8_t* a, const uint8_t* b, size_t count, uint8_t* out) {
+  lowbit::kernels().add(factors, a, b, count, out);
 }
 
 namespace {
 
-// Calls body(out pixel, first row, end row, first column, end column) with each window's part inside the image.
+// Calls body(first row, end row, first column, end column) with each window's part inside the image.
 template <class Body>
 void for_each_window(const PoolShape& pool, int h, int w, const Body& body) {
   const int out_h = pool.output_h(h), out_w = pool.output_w(w);
   for (int oy = 0; oy < out_h; ++oy)
     for (int ox = 0; ox < out_w; ++ox) {
       const int y = oy * pool.stride_h - pool.padding_h, x = ox * pool.stride_w - pool.padding_w;
-      body(int64_t{oy} * out_w + ox, std::max(y, 0), std::min(y + pool.kernel_h, h), std::max(x, 0),
-           std::min(x + pool.kernel_w, w));
+      body(std::max(y, 0), std::min(y + pool.kernel_h, h), std::max(x, 0), std::min(x + pool.kernel_w, w));
     }
 }
 
 }  // namespace
 
 void max_pool(const PoolShape& pool, const uint8_t* in, int count, int h, int w, int channels, uint8_t* out) {
+  const lowbit::Kernels& kernels = lowbit::kernels();
   for (int n = 0; n < count; ++n, in += int64_t{h} * w * channels)
-    for_each_window(pool, h, w, [&](int64_t, int y0, int y1, int x0, int x1) {
+    for_each_window(pool, h, w, [&](int y0, int y1, int x0, int x1) {
       std::memset(out, 0, size_t(channels));
       for (int y = y0; y < y1; ++y)
-        for (int x = x0; x < x1; ++x)
-          for (int c = 0; c < channels; ++c) out[c] = std::max(out[c], in[(int64_t{y} * w + x) * channels + c]);
+        for (int x = x0; x < x1; ++x) kernels.maximum(in + (int64_t{y} * w + x) * channels, size_t(channels), out);
       out += channels;
     });
 }
@@ -108,15 +116,27 @@ AverageFactors average_factors(const PoolShape& pool, const AffineU8& input, con
 
 void average_pool(const PoolShape& pool, const AverageFactors& factors, const uint8_t* in, int count, int h, int w,
                   int channels, uint8_t* out) {
+  const lowbit::Kernels& kernels = lowbit::kernels();
+  const CodeRange clamp = factors.clamp;
+  const lowbit::OutputStage stage{
+      .rectified = clamp.low >= factors.zero_point, .zero_point = factors.zero_point, .clamp = clamp};
+  constexpr int kBlock = 256;  // channels at once
+  int32_t sums[kBlock];
   for (int n = 0; n < count; ++n, in += int64_t{h} * w * channels)
-    for_each_window(pool, h, w, [&](int64_t, int y0, int y1, int x0, int x1) {
+    for_each_window(pool, h, w, [&](int y0, int y1, int x0, int x1) {
       const int inside = (y1 - y0) * (x1 - x0);
       const FixedPoint& factor = factors.of_count[size_t(pool.count_padding ? pool.kernel_h * pool.kernel_w : inside)];
-      for (int c = 0; c < channels; ++c) {
-        int32_t sum = -inside * factors.input_zero_point;
+      for (int first = 0; first < channels; first += kBlock) {
+        const size_t there = size_t(std::min(kBlock, channels - first));
+        std::fill_n(sums, there, -inside * factors.input_zero_point);
         for (int y = y0; y < y1; ++y)
-          for (int x = x0; x < x1; ++x) sum += in[(int64_t{y} * w + x) * channels + c];
-        out[c] = requantize(sum, factor, factors.zero_point, factors.clamp.low, factors.clamp.high);
+          for (int x = x0; x < x1; ++x) kernels.accumulate(in + (int64_t{y} * w + x) * channels + first, there, sums);
+        if (factor.shift >= 2) {
+          kernels.requantize(sums, there, factor, stage, out + first);
+        } else {
+          for (size_t c = 0; c < there; ++c)
+            out[first + int(c)] = requantize(sums[c], factor, factors.zero_point, clamp.low, clamp.high);
+        }
       }
       out += channels;
     });

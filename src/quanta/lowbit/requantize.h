@@ -36,13 +36,13 @@ struct FixedPoint {
   bool operator==(const FixedPoint&) const = default;
 };
 
-/// Throws Error unless 2^-32 <= factor < 2^31. A factor within half a unit of a power of two becomes that power.
+/// Throws Error unless 0 < factor < 2^31. A factor below 2^-32, which takes every accumulator to zero, counts as 2^-32.
 inline FixedPoint fixed_point(double factor) {
-  int exponent = 0;
-  const double mantissa = std::frexp(factor, &exponent);  // in [0.5, 1)
-  require(std::isfinite(factor) && factor > 0 && exponent > -32 && exponent <= 31,
-          "a requantization factor must lie in [2^-32, 2^31), got {}; look at the scales of the layer's tensors",
+  require(std::isfinite(factor) && factor > 0 && factor < 0x1p31,
+          "a requantization factor must be positive and below 2^31, got {}; look at the scales of the layer's tensors",
           factor);
+  int exponent = 0;
+  const double mantissa = std::frexp(std::max(factor, 0x1p-32), &exponent);  // in [0.5, 1)
   const int64_t multiplier = std::llrint(std::ldexp(mantissa, 31));
   if (multiplier == int64_t{1} << 31) return {int32_t{1} << 30, -exponent - 1};
   return {int32_t(multiplier), -exponent};

@@ -156,27 +156,37 @@ void save_vision_model(const std::filesystem::path& path, const Network& net, co
   require(std::ranges::equal(expected, actual, same),
           "the network is not the {} that vision_model makes of its description; only such a one is saved like this",
           info.model);
-  write_tensors(path, actual, {{"format", kFormat}, {"model", to_json(info).dump()}});
+  write_tensors(path, actual, vision_model_metadata(info));
 }
 
-LoadedVisionModel load_vision_model(const std::filesystem::path& path) {
-  const auto file_path = std::filesystem::is_directory(path) ? path / "model.safetensors" : path;
-  const Safetensors file = Safetensors::open(file_path);
+std::map<std::string, std::string> vision_model_metadata(const VisionModelInfo& info) {
+  check(info);
+  return {{"format", kFormat}, {"model", to_json(info).dump()}};
+}
+
+VisionModelInfo read_vision_model_info(const std::filesystem::path& path) {
+  const Safetensors file = Safetensors::open(path);
   const auto format = file.metadata().find("format"), model = file.metadata().find("model");
   require(format != file.metadata().end() && format->second == kFormat && model != file.metadata().end(),
           "{} does not say which network it holds (its metadata has no '{}'): build one with vision_model and read the "
           "file with load_weights",
-          file_path.string(), kFormat);
+          path.string(), kFormat);
   try {
-    LoadedVisionModel loaded{.net = nullptr, .info = from_json(json::parse(model->second))};
-    check(loaded.info);
-    loaded.net = build(loaded.info.model, loaded.info.options);
-    load_module(*loaded.net, file_path);
-    loaded.net->eval();
-    return loaded;
+    VisionModelInfo info = from_json(json::parse(model->second));
+    check(info);
+    return info;
   } catch (const json::exception& error) {
-    fail("{} is damaged: the description of its network: {}", file_path.string(), error.what());
+    fail("{} is damaged: the description of its network: {}", path.string(), error.what());
   }
+}
+
+LoadedVisionModel load_vision_model(const std::filesystem::path& path) {
+  const auto file = std::filesystem::is_directory(path) ? path / "model.safetensors" : path;
+  LoadedVisionModel loaded{.net = nullptr, .info = read_vision_model_info(file)};
+  loaded.net = build(loaded.info.model, loaded.info.options);
+  load_module(*loaded.net, file);
+  loaded.net->eval();
+  return loaded;
 }
 
 }  // namespace quanta

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -58,6 +59,11 @@ struct VisionModelInfo {
 /// Writes network and description to one safetensors file. Error if the network is not the one that vision_model makes
 /// of the description (folded or quantized ones are not), or the description does not fit itself.
 void save_vision_model(const std::filesystem::path& path, const Network& net, const VisionModelInfo& info);
+
+/// The description as a safetensors file keeps it in its metadata, for files with other forms of the same network.
+std::map<std::string, std::string> vision_model_metadata(const VisionModelInfo& info);
+/// The description in a file's metadata; Error if there is none or it is damaged.
+VisionModelInfo read_vision_model_info(const std::filesystem::path& path);
 
 struct LoadedVisionModel {
   Network net;  ///< in evaluation mode

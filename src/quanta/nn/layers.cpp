@@ -23,7 +23,7 @@ void QuantizableLayer::put(Place place, std::shared_ptr<TensorTransform> transfo
 void QuantizableLayer::copy_from(const QuantizableLayer& other) {
   for (const Place place : {Place::Input, Place::Weight, Place::Output})
     if (other.slot(place)) put(place, other.slot(place)->copy());
-  copy_values(other, *this);
+  copy_values(other, *this, /*recurse=*/false);  // a network may have registered more inside
 }
 
 LinearImpl::LinearImpl(int64_t in, int64_t out, bool with_bias) {

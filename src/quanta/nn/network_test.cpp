@@ -243,6 +243,13 @@ TEST(Slots, ActAndAreCopied) {
   net->put(net->find("relu"), std::make_shared<Rounded>());
   const auto& layer = net->nodes()[size_t(net->find("fc"))].layer;
   layer->put(QuantizableLayer::Place::Weight, std::make_shared<Rounded>());
+  struct Scale : TensorTransform {
+    Scale() { factor = register_buffer("factor", torch::full({1}, 2.0f)); }
+    torch::Tensor forward(const torch::Tensor& x) override { return x * factor; }
+    std::shared_ptr<TensorTransform> copy() const override { return std::make_shared<Scale>(); }
+    torch::Tensor factor;
+  };
+  net->put(net->find("conv1"), std::make_shared<Scale>());  // with a buffer, inside a layer's own node
   const auto y = net->forward(x);
   EXPECT_TRUE(torch::equal(y, Network(net->copy())->forward(x)));
   net->put(net->find("relu"), nullptr);

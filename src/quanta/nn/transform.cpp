@@ -10,7 +10,7 @@ void Slot::put(torch::nn::Module& owner, const std::string& name, std::shared_pt
   held_ = std::move(transform);
 }
 
-void copy_values(const torch::nn::Module& from, torch::nn::Module& to) {
+void copy_values(const torch::nn::Module& from, torch::nn::Module& to, bool recurse) {
   const torch::NoGradGuard no_grad;
   const auto copy = [](const auto& source, auto target, const char* kind) {
     require(source.size() == target.size(), "cannot copy a module with {} {} to one with {}", source.size(), kind,
@@ -23,8 +23,8 @@ void copy_values(const torch::nn::Module& from, torch::nn::Module& to) {
       tensor->set_requires_grad(item.value().requires_grad());
     }
   };
-  copy(from.named_parameters(), to.named_parameters(), "parameters");
-  copy(from.named_buffers(), to.named_buffers(), "buffers");
+  copy(from.named_parameters(recurse), to.named_parameters(recurse), "parameters");
+  copy(from.named_buffers(recurse), to.named_buffers(recurse), "buffers");
   to.train(from.is_training());
 }
 

@@ -39,8 +39,8 @@ class Slot {
   std::shared_ptr<TensorTransform> held_;
 };
 
-/// Copies the values of every parameter and buffer; both modules must have the same names and shapes. Requires-grad
-/// flags and the mode (training or evaluation) are taken over too.
-void copy_values(const torch::nn::Module& from, torch::nn::Module& to);
+/// Copies the values of every parameter and buffer, with `recurse` also of the modules inside; both must have the same
+/// names. Requires-grad flags and the mode (training or evaluation) are taken over too.
+void copy_values(const torch::nn::Module& from, torch::nn::Module& to, bool recurse = true);
 
 }  // namespace quanta

@@ -222,7 +222,8 @@ bool anything_to_learn(NetworkImpl& unit) {
 ReconstructReport reconstruct(NetworkImpl& unit, const UnitData& data, const ReconstructOptions& o,
                               const RowBits& bits) {
   check(data, o);
-  Random random = Random(o.seed).split("reconstruct");
+  // Streams of their own: whether elements are dropped does not change which samples make up the batches.
+  Random order = Random(o.seed).split("batches"), random = Random(o.seed).split("chance");
   ReconstructReport report;
 
   std::vector<Learned> learned;
@@ -267,9 +268,9 @@ ReconstructReport reconstruct(NetworkImpl& unit, const UnitData& data, const Rec
 
     for (int64_t step = 0; step < o.steps; ++step) {
       if (interrupted()) fail("interrupted while a unit was reconstructed");
-      auto order = random.permutation(n);
-      order.resize(size_t(std::min(o.batch, n)));
-      const auto ids = torch::tensor(order);
+      auto chosen = order.permutation(n);
+      chosen.resize(size_t(std::min(o.batch, n)));
+      const auto ids = torch::tensor(chosen);
       const auto take = [&](const Tensor& t) { return t.index_select(0, ids); };
       Batch batch{take(data.quantized), take(data.reference), take(data.target),
                   o.fisher ? take(data.gradient) : Tensor{}};

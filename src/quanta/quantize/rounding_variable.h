@@ -30,8 +30,8 @@ torch::Tensor rounding_penalty(const torch::Tensor& h, double beta);
 /// tau -> 0.
 torch::Tensor soft_staircase(const torch::Tensor& u, double tau);
 
-/// Sits in a layer's weight slot while the rounding is learned; what it puts out starts as the weight clamped to the
-/// grid, except for FullSpace and Straight exactly so, and ends on the levels.
+/// Sits in a layer's weight slot while the rounding is learned. What it puts out starts as the weight clamped to the
+/// grid (FullSpace: about that, Straight: rounded to nearest) and is driven to the levels by the regularizer.
 class RoundingVariable : public TensorTransform {
  public:
   /// `learned` (bool, the weight's shape): the others are rounded to nearest. Undefined: all.

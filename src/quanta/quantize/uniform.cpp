@@ -167,13 +167,14 @@ QuantParams choose_qparams(const torch::Tensor& low, const torch::Tensor& high, 
       reach = o.is_signed ? std::max(std::abs(lo), std::abs(hi)) : std::max(hi, 0.0);
     }
     double d = reach > 0 ? reach / double(qmax) : 1;
-    // Within what float can hold, or the ratio x / scale would not be a number.
-    if (!wide)
-      d = float(std::clamp(d, double(std::numeric_limits<float>::min()), double(std::numeric_limits<float>::max())));
     if (o.power_of_two) d = std::exp2(std::ceil(std::log2(d)));
+    if (!wide) d = float(std::max(d, double(std::numeric_limits<float>::min())));  // or x / scale would be no number
+    const int64_t zero = o.symmetric ? 0 : int64_t(std::clamp(std::nearbyint(-lo / d), double(qmin), double(qmax)));
+    // Nor may the grid's ends overflow.
+    const double most = std::numeric_limits<float>::max() / double(std::max(zero - qmin, qmax - zero));
+    if (!wide && d > most) d = o.power_of_two ? d / 2 : std::nextafter(float(most), 0.0f);
     scale.data_ptr<double>()[i] = d;
-    if (!o.symmetric)
-      zero_point.data_ptr<int32_t>()[i] = int32_t(std::clamp(std::nearbyint(-lo / d), double(qmin), double(qmax)));
+    zero_point.data_ptr<int32_t>()[i] = int32_t(zero);
   }
   return {wide ? scale : scale.to(torch::kFloat32), zero_point, qmin, qmax, o.axis, o.group};
 }
