@@ -48,7 +48,7 @@ UnitData data_of(NetworkImpl& unit, const Tensor& x) {
 
 TEST(Reconstruct, TwoWeights) {
   // w = (0.40, 0.35) at step 1 with inputs (1, 1); the third weight, at input 0, sets the step.
-  const auto net = linear_unit(torch::tensor({{0.40, 0.35, 7.0}}, torch::kFloat32));
+  auto net = linear_unit(torch::tensor({{0.40, 0.35, 7.0}}, torch::kFloat32));
   const auto layer = quantizable_layers(*net)[0].second;
   const auto data = data_of(*net, torch::tensor({{1.0, 1.0, 0.0}}, torch::kFloat32).repeat({8, 1}));
   const auto report = reconstruct(*net, data, {.grid = step_one(), .rate = 1e-2, .steps = 2000}, {{"fc", {4}}});
@@ -182,7 +182,7 @@ const RowBits kConvBits = {{"conv1", {3}}, {"conv2", {3}}};
 
 TEST(Reconstruct, LearnsAndHardens) {
   auto net = conv_unit();
-  const Network untouched(net->copy());
+  Network untouched(net->copy());
   UnitData data = data_of(*net, normal({40, 3, 6, 6}, 8));
   data.unit = untouched->copy();
   const auto report = reconstruct(
