@@ -9,7 +9,7 @@ namespace quanta {
 namespace {
 
 TEST(Vit, ShapesAndParameters) {
-  const auto net = vit({.input = 16, .patch = 4, .width = 32, .depth = 2, .heads = 4, .mlp = 2, .classes = 7});
+  auto net = vit({.input = 16, .patch = 4, .width = 32, .depth = 2, .heads = 4, .mlp = 2, .classes = 7});
   EXPECT_EQ(net->forward(torch::zeros({3, 3, 16, 16})).sizes(), (std::vector<int64_t>{3, 7}));
   // patch 3*16*32+32, positions 16*32, block: 4 norms vectors, qkv, proj, two MLP layers; norm; head.
   const int64_t block = 4 * 32 + (32 * 96 + 96) + (32 * 32 + 32) + (32 * 64 + 64) + (64 * 32 + 32);
@@ -23,7 +23,7 @@ TEST(Vit, ShapesAndParameters) {
 /// Attention does not know an order: without positions the tokens may be shuffled.
 TEST(Vit, TokensMayBeShuffledWithoutPositions) {
   torch::manual_seed(0);
-  const auto net = vit({.input = 8, .patch = 4, .width = 16, .depth = 2, .heads = 2});
+  auto net = vit({.input = 8, .patch = 4, .width = 16, .depth = 2, .heads = 2});
   const auto x = torch::rand({2, 3, 8, 8});
   const auto swapped = torch::cat({x.slice(2, 4, 8), x.slice(2, 0, 4)}, 2);  // upper and lower patches
   const torch::NoGradGuard no_grad;
@@ -35,7 +35,7 @@ TEST(Vit, TokensMayBeShuffledWithoutPositions) {
 
 TEST(Vit, BlockIsThatOfLibTorch) {
   torch::manual_seed(0);
-  const auto net = vit({.input = 8, .patch = 4, .width = 16, .depth = 1, .heads = 4, .mlp = 3});
+  auto net = vit({.input = 8, .patch = 4, .width = 16, .depth = 1, .heads = 4, .mlp = 3});
   const auto ours = net->nodes()[size_t(net->find("blocks.0"))].module;
   torch::nn::MultiheadAttention attention(torch::nn::MultiheadAttentionOptions(16, 4));
   const torch::NoGradGuard no_grad;
@@ -54,8 +54,8 @@ TEST(Vit, BlockIsThatOfLibTorch) {
 }
 
 TEST(Vit, CopiesShareNothing) {
-  const auto net = vit({.input = 8, .width = 16, .depth = 1, .heads = 2});
-  const Network copy(net->copy());
+  auto net = vit({.input = 8, .width = 16, .depth = 1, .heads = 2});
+  Network copy(net->copy());
   const auto x = torch::rand({2, 3, 8, 8});
   const torch::NoGradGuard no_grad;
   const auto before = copy->forward(x);

@@ -70,7 +70,7 @@ void expect_deployable(const Network& net) {
 }
 
 TEST(GradientPtq, EveryPresetBeatsNearest) {
-  const auto net = small_net();
+  auto net = small_net();
   const double nearest = error(gradient_ptq(net, calibration(), quick(PtqPreset::Nearest)).net, net);
   for (const auto preset : {PtqPreset::AdaRound, PtqPreset::Brecq, PtqPreset::QDrop, PtqPreset::Best}) {
     const auto result = gradient_ptq(net, calibration(), quick(preset));
@@ -83,7 +83,7 @@ TEST(GradientPtq, EveryPresetBeatsNearest) {
 }
 
 TEST(GradientPtq, Activations) {
-  const auto net = small_net();
+  auto net = small_net();
   const double nearest =
       error(gradient_ptq(net, calibration(), quick(PtqPreset::Nearest, {"activation_bits=3"})).net, net);
   for (const auto preset : {PtqPreset::AdaRound, PtqPreset::Brecq, PtqPreset::QDrop, PtqPreset::Best}) {
@@ -99,19 +99,19 @@ TEST(GradientPtq, Activations) {
 }
 
 TEST(GradientPtq, LeavesTheOriginalAloneAndRepeats) {
-  const auto net = small_net();
+  auto net = small_net();
   const auto x = torch::randn({4, 3, 8, 8});
   const auto before = net->forward(x);
-  const auto a = gradient_ptq(net, calibration(), quick(PtqPreset::QDrop, {"activation_bits=4"}));
+  auto a = gradient_ptq(net, calibration(), quick(PtqPreset::QDrop, {"activation_bits=4"}));
   EXPECT_TRUE(torch::equal(net->forward(x), before));
-  const auto b = gradient_ptq(net, calibration(), quick(PtqPreset::QDrop, {"activation_bits=4"}));
+  auto b = gradient_ptq(net, calibration(), quick(PtqPreset::QDrop, {"activation_bits=4"}));
   EXPECT_TRUE(torch::equal(a.net->forward(x), b.net->forward(x)));
-  const auto c = gradient_ptq(net, calibration(), quick(PtqPreset::QDrop, {"activation_bits=4", "seed=1"}));
+  auto c = gradient_ptq(net, calibration(), quick(PtqPreset::QDrop, {"activation_bits=4", "seed=1"}));
   EXPECT_FALSE(torch::equal(a.net->forward(x), c.net->forward(x)));
 }
 
 TEST(GradientPtq, NearestIsPlainRounding) {
-  const auto net = small_net();
+  auto net = small_net();
   const auto result = gradient_ptq(net, calibration(), quick(PtqPreset::Nearest));
   const auto folded = fold_batch_norm(net);
   UniformQuantizer plain({.bits = 3, .symmetric = true, .axis = 0, .range = RangeMethod::Mse, .norm = 2.4});
@@ -121,7 +121,7 @@ TEST(GradientPtq, NearestIsPlainRounding) {
 }
 
 TEST(GradientPtq, FisherAndKl) {
-  const auto net = small_net();
+  auto net = small_net();
   const double nearest = error(gradient_ptq(net, calibration(), quick(PtqPreset::Nearest)).net, net);
   EXPECT_LT(error(gradient_ptq(net, calibration(true), quick(PtqPreset::Brecq, {"fisher=true"})).net, net), nearest);
   const auto kl = gradient_ptq(net, calibration(), quick(PtqPreset::Brecq, {"loss=kl", "lambda=0.0001"}));
@@ -132,7 +132,7 @@ TEST(GradientPtq, FisherAndKl) {
 }
 
 TEST(GradientPtq, MixedWidths) {
-  const auto net = small_net();
+  auto net = small_net();
   auto options = quick(PtqPreset::Brecq);
   options.widths["block.conv2"] = {2, 3, 4, 2, 3, 4, 2, 4};
   const auto result = gradient_ptq(net, calibration(), options);
@@ -146,7 +146,7 @@ TEST(GradientPtq, MixedWidths) {
 }
 
 TEST(GradientPtq, Errors) {
-  const auto net = small_net();
+  auto net = small_net();
   EXPECT_THAT([&] { gradient_ptq(net, {}, quick(PtqPreset::Brecq)); }, ThrowsMessage<Error>(HasSubstr("empty")));
   EXPECT_THAT([&] { gradient_ptq(net, calibration(), quick(PtqPreset::Brecq, {"bits=9"})); },
               ThrowsMessage<Error>(HasSubstr("1 to 8 bits")));
@@ -195,7 +195,7 @@ TEST(Importance, SquaredGradientsOfALinearLayer) {
 }
 
 TEST(Importance, MixedPrecisionKeepsTheBudget) {
-  const auto net = fold_batch_norm(small_net());
+  auto net = fold_batch_norm(small_net());
   const auto gradients = squared_gradients(net, calibration(true));
   double least = 0;
   for (const auto kind : {Importance::Fisher, Importance::Taylor, Importance::Magnitude, Importance::Random})

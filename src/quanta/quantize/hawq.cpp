@@ -9,18 +9,16 @@
 #include <set>
 
 #include "quanta/core/error.h"
+#include "quanta/nn/fold.h"
 #include "quanta/quantize/dynamic_quantizer.h"
 #include "quanta/quantize/fake_quantize.h"
+#include "quanta/quantize/sensitivity.h"
 
 namespace quanta {
 namespace {
 
 using torch::Tensor;
 using Place = QuantizableLayer::Place;
-
-bool is_rectifier(const Node& node) {
-  return node.op == Op::Relu || node.op == Op::Relu6;
-}
 
 UniformOptions weight_quantizer(int bits) {
   return {.bits = bits, .symmetric = true, .narrow = true, .axis = 0};
@@ -317,6 +315,22 @@ void quantize_block_activations(Network& net, const HawqPlan& plan, const Tensor
   net->forward(data);
   net->train(training);
   for (const auto& quantizer : made) quantizer->freeze();
+}
+
+Network finish_hawq(const Network& net, const HawqPlan& plan) {
+  Network bare(net->copy());
+  for (const auto& [name, layer] : quantizable_layers(*bare)) layer->put(Place::Weight, nullptr);
+  Network folded = fold_batch_norm(bare);
+  const auto of_node = block_of_nodes(folded, plan);
+  for (size_t i = 0; i < of_node.size(); ++i) {
+    const auto& layer = folded->nodes()[i].layer;
+    if (!layer) continue;
+    auto quantizer = std::make_shared<FakeQuantize>(weight_quantizer(plan.blocks[of_node[i]].bits), ObserverOptions{});
+    quantizer->quantizer().fit(layer->weight.detach());
+    quantizer->freeze();
+    layer->put(Place::Weight, quantizer);
+  }
+  return folded;
 }
 
 std::string_view stage_order_name(StageOrder order) {

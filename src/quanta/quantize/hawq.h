@@ -89,6 +89,10 @@ void quantize_blocks(Network& net, const HawqPlan& plan);
 /// batches' maxima (momentum 0.99) in training mode. The data [N, ...] set a first range.
 void quantize_block_activations(Network& net, const HawqPlan& plan, const torch::Tensor& data);
 
+/// A copy for save_quantized() and the exports: batch normalizations folded, quantizers frozen. Folding multiplies the
+/// rows of a weight, and their scales with them, so the codes are the ones of the network as it is.
+Network finish_hawq(const Network& net, const HawqPlan& plan);
+
 /// Which block is quantized, and trained, next.
 enum class StageOrder { DescendingOmega, AscendingOmega, Forward, Backward, Random, AllAtOnce };
 std::string_view stage_order_name(StageOrder order);  // "descending Omega"

@@ -215,6 +215,11 @@ TEST(Hawq, StagesQuantizeAndFreezeInOrder) {
   ASSERT_EQ(results.size(), 4u);
   EXPECT_EQ(results[0].block, plan.blocks[size_t(order[0])].name);
   EXPECT_EQ(results[3].block, "all");
+  torch::NoGradGuard no_grad;
+  Network finished = finish_hawq(net, plan);
+  for (const Node& node : finished->nodes()) EXPECT_NE(node.op, Op::BatchNorm);
+  const Tensor out = net->forward(task.train.inputs), same = finished->forward(task.train.inputs);
+  EXPECT_LT((out - same).abs().mean().item<double>(), 0.02 * out.abs().mean().item<double>());
   EXPECT_GT(results[3].accuracy, 0.5);
   EXPECT_FALSE(net->is_training());
   for (const auto& parameter : net->parameters()) EXPECT_TRUE(parameter.requires_grad());

@@ -126,6 +126,25 @@ Tensors hessian_vector_product(const LossFn& loss, const Tensors& tensors, const
   return Hessian(loss, tensors)(v);
 }
 
+std::vector<double> loss_along(const LossFn& loss, const Tensors& tensors, const Tensors& direction,
+                               const std::vector<double>& steps) {
+  require(tensors.size() == direction.size(), "a direction of {} tensors for {}", direction.size(), tensors.size());
+  torch::NoGradGuard off;
+  Tensors start, moved = tensors;  // the same tensors: what is written is what the loss sees
+  for (const Tensor& tensor : tensors) start.push_back(tensor.detach().clone());
+  const double total = double(std::accumulate(loss.samples.begin(), loss.samples.end(), int64_t{0}));
+  std::vector<double> losses;
+  for (const double step : steps) {
+    for (size_t i = 0; i < moved.size(); ++i) moved[i].copy_(start[i] + step * direction[i]);
+    double sum = 0;
+    for (size_t b = 0; b < loss.samples.size(); ++b)
+      sum += loss.mean(int64_t(b)).item<double>() * double(loss.samples[b]) / total;
+    losses.push_back(sum);
+  }
+  for (size_t i = 0; i < moved.size(); ++i) moved[i].copy_(start[i]);
+  return losses;
+}
+
 Eigenpair top_eigenvalue(const Hessian& hessian, const PowerIteration& options) {
   return top_eigenvalues(hessian, 1, options).front();
 }

@@ -61,6 +61,10 @@ class Hessian {
 /// Hv once.
 Tensors hessian_vector_product(const LossFn& loss, const Tensors& tensors, const Tensors& v);
 
+/// The loss at W + step * direction for each step; the tensors W get their values back.
+std::vector<double> loss_along(const LossFn& loss, const Tensors& tensors, const Tensors& direction,
+                               const std::vector<double>& steps);
+
 /// <a, b> over all tensors, summed in double precision.
 double dot(const Tensors& a, const Tensors& b);
 

@@ -175,6 +175,16 @@ TEST(Hessian, LanczosMomentsOfAnMlp) {
   }
 }
 
+TEST(Hessian, LossAlongADirection) {
+  const Tensor w = leaf(torch::tensor({1.0, 2.0}));
+  const LossFn loss([=] { return (w * w).sum(); });
+  const auto losses = loss_along(loss, {w}, {torch::tensor({0.6, 0.8}, kDouble)}, {-1, 0, 0.5});
+  EXPECT_NEAR(losses[0], 0.4 * 0.4 + 1.2 * 1.2, 1e-12);
+  EXPECT_NEAR(losses[1], 5, 1e-12);
+  EXPECT_NEAR(losses[2], 1.3 * 1.3 + 2.4 * 2.4, 1e-12);
+  EXPECT_TRUE(w.detach().equal(torch::tensor({1.0, 2.0}, kDouble)));
+}
+
 TEST(Hessian, SaysWhetherItConverged) {
   const Mlp mlp;
   const Hessian hessian(mlp.loss(), {mlp.w1});

@@ -36,7 +36,7 @@ Importance parse_importance(std::string_view name) {
 
 std::map<std::string, Tensor> squared_gradients(const Network& original, const Examples& examples, uint64_t seed) {
   require(examples.size() > 0, "the calibration set is empty");
-  const Network net(original->copy());
+  Network net(original->copy());
   net->eval();
   const auto layers = quantizable_layers(*net);
   for (auto& p : net->parameters()) p.set_requires_grad(false);

@@ -182,7 +182,7 @@ const RowBits kConvBits = {{"conv1", {3}}, {"conv2", {3}}};
 
 TEST(Reconstruct, LearnsAndHardens) {
   auto net = conv_unit();
-  const Network untouched(net->copy());
+  Network untouched(net->copy());
   UnitData data = data_of(*net, normal({40, 3, 6, 6}, 8));
   data.unit = untouched->copy();
   const auto report = reconstruct(

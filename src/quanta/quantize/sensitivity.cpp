@@ -16,11 +16,11 @@ std::shared_ptr<TensorTransform> affine_quantizer(const Tensor& values, int bits
   return made;
 }
 
+}  // namespace
+
 bool is_rectifier(const Node& node) {
   return node.op == Op::Relu || node.op == Op::Relu6;
 }
-
-}  // namespace
 
 double divergence(Divergence kind, const Tensor& reference, const Tensor& output) {
   require(reference.sizes() == output.sizes() && reference.numel() > 0,

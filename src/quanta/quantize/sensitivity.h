@@ -25,6 +25,9 @@ double divergence(Divergence kind, const torch::Tensor& reference, const torch::
 /// activation.
 using MakeQuantizer = std::function<std::shared_ptr<TensorTransform>(const torch::Tensor& values, int bits)>;
 
+/// ReLU and ReLU6: behind them activations are quantized.
+bool is_rectifier(const Node& node);
+
 enum class QuantizedPart {
   Weights,      ///< of each quantizable layer
   Activations,  ///< of each ReLU and ReLU6, with the range it takes on the data

@@ -17,7 +17,8 @@ std::vector<FactorResult> factor_study(
   std::vector<FactorResult> results;
   for (const Factor& factor : factors) {
     require(!factor.options.empty(), "factor '{}' has no options", factor.name);
-    FactorResult result{.name = factor.name};
+    FactorResult result;
+    result.name = factor.name;
     double variance = 0;
     for (const std::string& text : factor.options) {
       auto& values = measured[text];

@@ -4,10 +4,8 @@
 #include <chrono>
 #include <cmath>
 #include <map>
-#include <span>
 
 #include "quanta/core/error.h"
-#include "quanta/core/safetensors.h"
 #include "quanta/nn/fold.h"
 #include "quanta/quantize/dynamic_quantizer.h"
 
@@ -19,20 +17,6 @@ using Place = QuantizableLayer::Place;
 
 void check_bits(int bits) {
   require(bits >= 2 && bits <= 8, "zero-shot quantization takes 2 to 8 bits, got {}", bits);
-}
-
-bool is_rectifier(const Node& node) {
-  return node.op == Op::Relu || node.op == Op::Relu6;
-}
-
-Tensor pack(const Tensor& codes, int bits) {
-  const Tensor flat = codes.to(torch::kInt32).contiguous().flatten();
-  Tensor packed = torch::zeros({(flat.numel() * bits + 7) / 8}, torch::kUInt8);
-  auto* out = packed.data_ptr<uint8_t>();
-  int64_t at = 0;
-  for (const int32_t code : std::span(flat.data_ptr<int32_t>(), size_t(flat.numel())))
-    for (int b = 0; b < bits; ++b, ++at) out[at / 8] |= uint8_t((code >> b & 1) << at % 8);
-  return packed;
 }
 
 }  // namespace
@@ -52,10 +36,12 @@ QuantParams zero_shot_params(const Tensor& low, const Tensor& high, int bits, bo
           .axis = per_channel ? 0 : -1};
 }
 
-std::shared_ptr<TensorTransform> zero_shot_quantizer(const Tensor& values, int bits, bool per_channel) {
-  auto made = std::make_shared<UniformQuantizer>(UniformOptions{.bits = bits, .axis = per_channel ? 0 : -1});
+std::shared_ptr<FakeQuantize> zero_shot_quantizer(const Tensor& values, int bits, bool per_channel) {
+  auto made = std::make_shared<FakeQuantize>(UniformOptions{.bits = bits, .axis = per_channel ? 0 : -1},
+                                             ObserverOptions{.kind = ObserverKind::MinMax});
   const Tensor rows = values.detach().reshape({per_channel ? values.size(0) : 1, -1});
-  made->set_params(zero_shot_params(rows.amin(1), rows.amax(1), bits, per_channel));
+  made->quantizer().set_params(zero_shot_params(rows.amin(1), rows.amax(1), bits, per_channel));
+  made->freeze();
   return made;
 }
 
@@ -143,43 +129,6 @@ ZeroShotResult quantize_zero_shot(Network network, torch::IntArrayRef shape, con
   if (options.activation_bits) calibrate_activations(result.network, result.data, options.activation_bits);
   done("quantize");
   return result;
-}
-
-int64_t save_packed_weights(const Network& net, const std::filesystem::path& path) {
-  torch::NoGradGuard no_grad;
-  std::map<std::string, Tensor> tensors;
-  for (const auto& parameter : net->named_parameters()) tensors[parameter.key()] = parameter.value();
-  for (const auto& buffer : net->named_buffers()) tensors[buffer.key()] = buffer.value();
-  std::map<std::string, std::string> metadata;
-  int64_t bytes = 0;
-  for (const Node& node : net->nodes()) {
-    if (node.op != Op::Layer) continue;
-    const auto quantizer = node.layer->slot(Place::Weight).as<UniformQuantizer>();
-    if (!quantizer) continue;
-    const QuantParams params = quantizer->params();
-    const Tensor codes = quantizer->encode(node.layer->effective_weight().detach()) - params.qmin;
-    std::erase_if(tensors, [&](const auto& item) {
-      return item.first == node.name + ".weight" || item.first.starts_with(node.name + ".weight_transform.");
-    });
-    tensors[node.name + ".codes"] = pack(codes, quantizer->bits());
-    tensors[node.name + ".scale"] = params.scale;
-    tensors[node.name + ".zero_point"] = params.zero_point - params.qmin;
-    metadata[node.name] = fmt::format("{} bits, shape {}", quantizer->bits(), fmt::join(codes.sizes(), "x"));
-    bytes += tensors[node.name + ".codes"].numel();
-  }
-  std::map<std::string, TensorView> views;
-  for (auto& [name, tensor] : tensors) {
-    tensor = tensor.contiguous();
-    const auto type = tensor.scalar_type() == torch::kUInt8   ? DataType::kU8
-                      : tensor.scalar_type() == torch::kInt32 ? DataType::kI32
-                      : tensor.scalar_type() == torch::kInt64 ? DataType::kI64
-                                                              : DataType::kF32;
-    if (type == DataType::kF32) tensor = tensor.to(torch::kFloat32);
-    views[name] = {type, tensor.sizes().vec(),
-                   std::span(static_cast<const std::byte*>(tensor.data_ptr()), tensor.nbytes())};
-  }
-  write_safetensors(path, views, metadata);
-  return bytes;
 }
 
 }  // namespace quanta

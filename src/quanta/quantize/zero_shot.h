@@ -3,16 +3,15 @@
 #include <torch/torch.h>
 
 #include <cstdint>
-#include <filesystem>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "quanta/nn/network.h"
 #include "quanta/quantize/distill.h"
+#include "quanta/quantize/fake_quantize.h"
 #include "quanta/quantize/mixed_precision.h"
 #include "quanta/quantize/sensitivity.h"
-#include "quanta/quantize/uniform.h"
 
 namespace quanta {
 
@@ -26,8 +25,9 @@ namespace quanta {
 /// least 1e-8 / n and 2^-22 of the larger end, so that zero points stay exact.
 QuantParams zero_shot_params(const torch::Tensor& low, const torch::Tensor& high, int bits, bool per_channel);
 
-/// With this grid for the extremes of a weight's rows, or of all values. For SensitivityOptions::quantizer.
-std::shared_ptr<TensorTransform> zero_shot_quantizer(const torch::Tensor& values, int bits, bool per_channel);
+/// With this grid for the extremes of a weight's rows, or of all values; frozen, so that save_quantized() and the
+/// exports know it. For SensitivityOptions::quantizer.
+std::shared_ptr<FakeQuantize> zero_shot_quantizer(const torch::Tensor& values, int bits, bool per_channel);
 
 /// Puts such quantizers into the weight slots of all layers, in the network's order.
 void quantize_weights(Network& net, const std::vector<int>& bits);
@@ -60,11 +60,5 @@ struct ZeroShotResult {
 /// The whole way: distill, measure, choose, quantize the weights, set the activations' ranges. `shape` is {C, H, W}.
 /// Errors: as distill_data and pareto_bits, bits outside [2, 8], no or two budgets.
 ZeroShotResult quantize_zero_shot(Network network, torch::IntArrayRef shape, const ZeroShotOptions& options = {});
-
-/// Writes the codes of all layers with a UniformQuantizer in the weight slot, `bits` bits each without gaps in the
-/// order of the weight, the first in the low bits ("<layer>.codes", uint8), with "<layer>.scale" and
-/// "<layer>.zero_point", and all other parameters and buffers as they are. Returns the bytes of the codes. Whole or not
-/// at all.
-int64_t save_packed_weights(const Network& net, const std::filesystem::path& path);
 
 }  // namespace quanta

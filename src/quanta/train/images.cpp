@@ -36,7 +36,8 @@ History train_images(Network net, const ImageSet& train, const ImageSet& test, c
                    .out = training.out,
                    .label = training.label,
                    .resume = training.resume};
-  run.schedule = [warmup = training.warmup](int64_t step, int64_t steps) {
+  run.schedule = [warmup = training.warmup, before = training.before_step](int64_t step, int64_t steps) {
+    if (before) before(step, steps);
     const double rise = warmup * double(steps);
     if (double(step) < rise) return double(step + 1) / (rise + 1);
     return 0.5 + 0.5 * std::cos(std::numbers::pi * (double(step) - rise) / (double(steps) - rise));

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <string>
 
 #include "quanta/data/dataset.h"
@@ -26,6 +27,8 @@ struct ImageTraining {
   bool nesterov = true;
   Augmentation augmentation{};
   uint64_t seed = 0;
+  /// Called before each step with its number, of so many; what it does must depend on these alone (see qat_step()).
+  std::function<void(int64_t step, int64_t steps)> before_step{};
   std::filesystem::path out{};  ///< as TrainOptions::out, label and resume
   std::string label = "train";
   bool resume = false;
