@@ -25,6 +25,7 @@ for path in sorted(pathlib.Path(sys.argv[1]).glob("*.onnx")):
         (input,) = session.get_inputs()
         assert input.name == "input" and session.get_outputs()[0].name == "logits"
         x = np.fromfile(path.with_suffix(".input"), np.float32).reshape([-1, *input.shape[1:]])
-        session.run(["logits"], {"input": x})[0].tofile(path.with_suffix(suffix))
+        parts = [session.run(["logits"], {"input": x[i : i + 500]})[0] for i in range(0, len(x), 500)]
+        np.concatenate(parts).tofile(path.with_suffix(suffix))
     kinds = [node.op_type for node in onnx.load(str(path) + ".output").graph.node]
     print(path.stem, *sorted(set(kinds)))

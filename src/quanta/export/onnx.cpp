@@ -244,12 +244,14 @@ class Graph {
             constant(name + ".zero_point", form(grid.zero_point.to(type)))};
   }
 
-  Value quantized(const std::string& node, const Value& x, const Grid& grid) {
+  /// x on a grid; `clip`: values outside the codes in use may occur.
+  Value quantized(const std::string& node, const Value& x, const Grid& grid, bool clip = true) {
     if (!grid || (x.grid && same(*x.grid, *grid))) return x;
     std::string name = x.name;
     const float scale = grid->scale.item<float>();
     const auto zero = float(grid->zero_point.item<int>());
-    if (grid->qmin != (is_signed(*grid) ? -128 : 0) || grid->qmax != (is_signed(*grid) ? 127 : 255))
+    const bool all_codes = is_signed(*grid) ? grid->qmin == -128 && grid->qmax == 127 : grid->qmax == 255;
+    if (clip && !all_codes)
       name = apply("Clip", node + ".clip",
                    {name, constant(node + ".low", (float(grid->qmin) - zero) * scale),
                     constant(node + ".high", (float(grid->qmax) - zero) * scale)});
@@ -311,7 +313,7 @@ class Graph {
   Value keep(const Node& node, const std::string& output, const std::vector<Value>& in, size_t index) {
     const bool one_grid = std::ranges::all_of(in, [&](const Value& v) { return v.grid && same(*v.grid, *in[0].grid); });
     if (!one_grid || grids_[index].output) return {output};
-    return quantized(node.name, {output}, in[0].grid);
+    return quantized(node.name, {output}, in[0].grid, /*clip=*/false);
   }
 
   Value layer(const Node& node, Value x, const Grids& grids) {
