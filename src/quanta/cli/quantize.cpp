@@ -12,6 +12,7 @@
 #include "quanta/nn/fold.h"
 #include "quanta/nn/state.h"
 #include "quanta/papers/recipe.h"
+#include "quanta/quantize/complete.h"
 #include "quanta/quantize/gradient_ptq.h"
 #include "quanta/quantize/hawq.h"
 #include "quanta/quantize/mixed_precision.h"
@@ -66,6 +67,7 @@ struct Options {
   std::string table;
   int epochs = 3;
   double rate = 0.01;
+  int64_t train_images = 0;
   std::vector<std::string> overrides;
   int64_t images = 0;
   uint64_t seed = 0;
@@ -134,6 +136,7 @@ Job::Job(const Options& options) : options_(options), model_(open(options.model)
   test_ =
       options_.images > 0 ? subset(data.test, std::min(options_.images, data.test.size()), options_.seed) : data.test;
   normalization_ = normalization_of(model_.info);
+  if (options_.train_images > 0) train_ = subset(train_, std::min(options_.train_images, train_.size()), options_.seed);
   const ImageSet calibration = subset(train_, std::min(options_.calibration, train_.size()), options_.seed);
   samples_ = normalization_.apply(calibration.to_float());
   labels_ = calibration.labels;
@@ -214,7 +217,9 @@ Network Job::quantized(const std::string& method) {
       zero.weight_bits = options_.candidates;
       zero.average_bits = options_.average_bits;
     }
-    return quantize_zero_shot(model_.net, {test_.channels(), test_.height(), test_.width()}, zero).network;
+    ZeroShotResult made = quantize_zero_shot(model_.net, {test_.channels(), test_.height(), test_.width()}, zero);
+    if (options_.activation_bits > 0) complete_activations(made.network, made.data.split(64));
+    return made.network;
   }
   GradientPtqOptions learned = gradient_preset(parse_preset(method));
   learned.bits = options_.bits;
@@ -223,7 +228,9 @@ Network Job::quantized(const std::string& method) {
   for (const auto& [name, bits] : layer_bits_) learned.widths[name] = {bits};
   learned.reconstruct.seed = options_.seed;
   for (const auto& assignment : options_.overrides) set_option(learned, assignment);
-  return gradient_ptq(model_.net, {.inputs = samples_, .targets = labels_}, learned).net;
+  Network net = gradient_ptq(model_.net, {.inputs = samples_, .targets = labels_}, learned).net;
+  if (options_.activation_bits > 0) complete_activations(net, batches());
+  return net;
 }
 
 /// Median of batches of 32 images, an image.
@@ -478,6 +485,9 @@ void add_quantize(CLI::App& app, int& status) {
   command->add_option("--rate", options->rate, "qat: highest learning rate")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
+  command->add_option("--train-images", options->train_images, "qat: train on so many images only")
+      ->check(CLI::PositiveNumber)
+      ->type_name("N");
   command
       ->add_option("--set", options->overrides,
                    "adaround, brecq, qdrop, best: change an option, as steps=2000; repeatable")

@@ -329,7 +329,7 @@ void Study::speed() {
     const bool dense = size == 1;
     const double as_float =
         seconds([&] { dense ? torch::linear(flat, matrix) : torch::conv2d(x, w, {}, 1, shape.padding_h); });
-    const double as_codes = seconds([&] { conv.run(in.data(), count, size, size, out.data(), scratch); });
+    const double as_codes = seconds([&] { conv.run(in.data(), count, size, size, out.data(), scratch, 1); });
     table.rows.push_back({name, fmt::format("{:.3f}", 1e3 * as_float), fmt::format("{:.3f}", 1e3 * as_codes),
                           fmt::format("{:.2f}", as_float / as_codes)});
     if (dense) product = as_float / as_codes;
