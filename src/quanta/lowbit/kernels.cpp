@@ -14,6 +14,7 @@
 #define HWY_TARGET_INCLUDE "quanta/lowbit/kernels.cpp"
 #include <hwy/foreach_target.h>  // IWYU pragma: keep
 //
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 HWY_BEFORE_NAMESPACE();
@@ -183,20 +184,28 @@ HWY_INLINE void accumulate(const Tile& t, int column, V<kFull> (&acc)[kRows][kVe
     const uint8_t* in[kPointers];
 #pragma GCC unroll 16
     for (int k = 0; k < kPointers; ++k) in[k] = t.in + t.segments[s] + 3 * k * stride;
-    for (int q = 0; q < quads; ++q) {
-      Weights<L> weight[kVectors];
-#pragma GCC unroll 4
-      for (int j = 0; j < kVectors; ++j)
-        weight[j] = weights<L>(load<L>(reinterpret_cast<const int32_t*>(w + j * L * 4)));
+    // A cache line of each pixel at a time: with many pixels of many bytes the next comes from the second-level cache.
+    for (int left = quads; left > 0; left -= 16) {
+      if (left > 16) {
 #pragma GCC unroll 16
-      for (int i = 0; i < kRows; ++i) {
-        const Codes<L> x = codes<L>(hn::Set(Integers<L>(), load_quad(in[i / 3] + (i % 3) * stride)));
-#pragma GCC unroll 4
-        for (int j = 0; j < kVectors; ++j) acc[i][j] = dot(acc[i][j], x, weight[j]);
+        for (int i = 0; i < kRows; ++i) hwy::Prefetch(in[i / 3] + (i % 3) * stride + 64);
       }
-      w += step;
+      const int8_t* const end = w + std::min(left, 16) * step;
+      do {
+        Weights<L> weight[kVectors];
+#pragma GCC unroll 4
+        for (int j = 0; j < kVectors; ++j)
+          weight[j] = weights<L>(load<L>(reinterpret_cast<const int32_t*>(w + j * L * 4)));
 #pragma GCC unroll 16
-      for (int k = 0; k < kPointers; ++k) in[k] += 4;
+        for (int i = 0; i < kRows; ++i) {
+          const Codes<L> x = codes<L>(hn::Set(Integers<L>(), load_quad(in[i / 3] + (i % 3) * stride)));
+#pragma GCC unroll 4
+          for (int j = 0; j < kVectors; ++j) acc[i][j] = dot(acc[i][j], x, weight[j]);
+        }
+        w += step;
+#pragma GCC unroll 16
+        for (int k = 0; k < kPointers; ++k) in[k] += 4;
+      } while (w != end);
     }
   }
 }

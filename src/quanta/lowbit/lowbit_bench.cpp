@@ -3,6 +3,7 @@
 // least).
 
 #include <benchmark/benchmark.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <ctime>
@@ -111,6 +112,45 @@ const std::vector<Layer> kLayers{
     {"mobilenet_dw_144_s2_56", square(144, 144, 3, 2, 144), 1, 56, 56},
     {"mobilenet_dw_960_4", square(960, 960, 3, 1, 960), 1, 4, 4},
 };
+
+// ResNet-20 for CIFAR-10 with random weights: time a batch.
+IntegerNetwork resnet20() {
+  Random random(1);
+  const AffineU8 q{.scale = 0.05f};
+  IntegerNetworkBuilder net({3, 32, 32}, {.scale = 0.02f, .zero_point = 114});
+  int layers = 0;
+  const auto convolution = [&](int x, const ConvolutionShape& shape, Activation activation) {
+    std::vector<int8_t> codes(size_t(shape.weights()));
+    for (int8_t& code : codes) code = int8_t(int(random.below(255)) - 127);
+    const std::vector<float> scales(size_t(shape.out_channels), 0.0005f), bias(scales.size(), 0.1f);
+    return net.convolution(fmt::format("conv{}", layers++), x, shape, {.codes = codes, .scales = scales, .bias = bias},
+                           activation == Activation::None ? AffineU8{.scale = 0.05f, .zero_point = 128} : q,
+                           activation);
+  };
+  int x = convolution(0, square(3, 16, 3, 1), Activation::Relu);
+  for (const int channels : {16, 32, 64})
+    for (int block = 0; block < 3; ++block) {
+      const int in = net.shape(x).channels, stride = in == channels ? 1 : 2;
+      const int y = convolution(convolution(x, square(in, channels, 3, stride), Activation::Relu),
+                                square(channels, channels, 3, 1), Activation::None);
+      if (stride == 2) x = convolution(x, square(in, channels, 1, 2), Activation::None);
+      x = net.add(fmt::format("add{}", layers++), x, y, q, Activation::Relu);
+    }
+  x = net.global_average_pool("pool", x, q);
+  const std::vector<int8_t> codes(640, 3);
+  const std::vector<float> scale{0.01f};
+  return net.output_linear("fc", x, {.codes = codes, .scales = scale});
+}
+
+void network(benchmark::State& state) {
+  const int batch = int(state.range(0));
+  const IntegerNetwork net = resnet20();
+  std::vector<float> images(size_t(batch) * 3072, 0.3f), out(size_t(batch) * 10);
+  net.run(images, batch, out);
+  for (auto _ : state) net.run(images, batch, out);
+  state.counters["images/s"] = benchmark::Counter(double(state.iterations() * batch), benchmark::Counter::kIsRate);
+}
+BENCHMARK(network)->Arg(1)->Arg(32);
 
 void addition(benchmark::State& state) {
   const size_t count = size_t(state.range(0));
