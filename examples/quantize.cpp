@@ -12,6 +12,7 @@
 
 int main() {
   using namespace quanta;
+  use_threads(1);  // such small layers gain nothing from more
   const ImageSet train = gratings({.count = 1500, .seed = 1}), test = gratings({.count = 500, .seed = 2});
   const Normalization normalization = grating_units();
   Network net = micro_mobile(8);

@@ -10,6 +10,7 @@
 #include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <thread>
 
 #include "quanta/core/file.h"
@@ -131,7 +132,8 @@ TEST_F(Cli, HelpNamesEveryCommand) {
   const ProcessResult help = quanta({"--help"});
   EXPECT_EQ(help.status, 0);
   EXPECT_THAT(help.errors, IsEmpty());
-  for (const std::string command : {"list", "run", "data", "draw", "compile", "simulate", "bench", "doctor"}) {
+  for (const std::string command :
+       {"list", "run", "train", "eval", "quantize", "data", "draw", "compile", "simulate", "bench", "doctor"}) {
     EXPECT_THAT(help.output, HasSubstr("\n  " + command));
     const ProcessResult own = quanta({command, "--help"});
     EXPECT_EQ(own.status, 0);
@@ -456,6 +458,65 @@ TEST_F(Cli, DrawsAndSimulatesOpenQasm) {
   EXPECT_THAT(error_of({"simulate", at("bell.qasm"), "--state", "--precision", "half"}, 1), HasSubstr("14 qubits"));
   EXPECT_THAT(error_of({"simulate", at("bell.qasm"), "--probs", "--precision", "half", "--backend", "mps"}, 1),
               HasSubstr("statevector"));
+}
+
+TEST_F(Cli, TrainsQuantizesAndEvaluates) {
+  const Words small = {"--threads", "1", "--json"};
+  const auto with = [&](Words words) {
+    words.insert(words.end(), small.begin(), small.end());
+    return words;
+  };
+  ProcessResult result = quanta(with({"train", "resnet20", "--data", "gratings", "--images", "96", "--width", "0.5",
+                                      "--epochs", "1", "--batch", "32", "--out", at("net")}));
+  ASSERT_EQ(result.status, 0) << result.errors;
+  EXPECT_EQ(json::parse(result.output)["data"]["train"], 96);
+
+  result = quanta(with({"quantize", at("net"), "--data", "gratings", "--bits", "4", "--images", "100", "--calibration",
+                        "64", "--average-bits", "5", "--method", "ptq,zeroq", "--out", at("q")}));
+  ASSERT_EQ(result.status, 0) << result.errors;
+  const json report = json::parse(result.output);
+  ASSERT_EQ(report["results"].size(), 2u);
+  const json& ptq = report["results"][0];
+  EXPECT_GE(ptq["integer_agreement"], 0.9) << result.output;
+  EXPECT_LT(ptq["bytes"].get<double>(), 0.3 * report["float"]["bytes"].get<double>());
+  EXPECT_FALSE(ptq.contains("note")) << ptq;
+  std::set<int> widths;
+  for (const json& layer : ptq["layers"]) widths.insert(layer["weight_bits"].get<int>());
+  EXPECT_GT(widths.size(), 1u);
+  for (const char* file : {"q/ptq/model.safetensors", "q/ptq/model.onnx", "q/ptq/integer.safetensors",
+                           "q/zeroq/model.safetensors", "q/report.html"})
+    EXPECT_TRUE(fs::exists(at(file))) << file;
+
+  // What was stored is what was measured.
+  result = quanta(with({"eval", at("q/ptq"), "--data", "gratings", "--integer"}));
+  ASSERT_EQ(result.status, 0) << result.errors;
+  const double integers = json::parse(result.output)["accuracy"];
+  result = quanta(with({"eval", at("q/ptq"), "--data", "gratings"}));
+  EXPECT_NEAR(json::parse(result.output)["accuracy"].get<double>(), integers, 0.02);
+  EXPECT_EQ(json::parse(result.output)["quantized"], true);
+
+  EXPECT_THAT(error_of({"quantize", at("q/ptq"), "--data", "gratings"}, 1), HasSubstr("is quantized already"));
+  EXPECT_THAT(error_of({"eval", at("net"), "--data", "glyph_digits"}, 1), HasSubstr("takes images of 3 channels"));
+  EXPECT_THAT(error_of({"eval", at("net"), "--data", "gratings", "--integer"}, 1), HasSubstr("is a float model"));
+  EXPECT_THAT(error_of({"quantize", at("net"), "--data", "gratings", "--method", "adaruond"}, 2),
+              HasSubstr("did you mean 'adaround'"));
+  EXPECT_THAT(error_of({"quantize", at("net"), "--data", "gratings", "--bits", "9"}, 2), HasSubstr("--bits"));
+  write_file(at("table.json"), "[1]");
+  EXPECT_THAT(error_of({"quantize", at("net"), "--data", "gratings", "--table", at("table.json")}, 1),
+              HasSubstr("is no table of bits"));
+  write_file(at("table.json"), R"({"conv7": 4})");
+  EXPECT_THAT(error_of({"quantize", at("net"), "--data", "gratings", "--table", at("table.json")}, 1),
+              HasSubstr("conv7"));
+
+  // Another program's checkpoint: all that does not fit, in one line.
+  const std::string wrong = error_of({"eval", at("net/model.safetensors"), "--arch", "resnet20", "--classes", "10",
+                                      "--input", "16", "--data", "gratings"},
+                                     1);
+  EXPECT_THAT(wrong,
+              testing::AllOf(HasSubstr("conv1.weight"), HasSubstr("layer3.2.bn2.running_var"), HasSubstr("fc.weight")));
+  const std::string whole = read_file(at("net/model.safetensors"));
+  write_file(at("cut.safetensors"), whole.substr(0, whole.size() / 2));
+  EXPECT_THAT(error_of({"eval", at("cut.safetensors"), "--data", "gratings"}, 1), HasSubstr("cut.safetensors"));
 }
 
 TEST_F(Cli, MeasuresThisMachine) {
