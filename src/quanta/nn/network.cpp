@@ -44,7 +44,8 @@ torch::Tensor compute(const Node& node, const std::vector<torch::Tensor>& in, bo
     case Op::Flatten:
       return x.flatten(1);
     case Op::ChannelShuffle:
-      return torch::channel_shuffle(x, node.factor);
+      // torch::channel_shuffle has no derivative.
+      return x.unflatten(1, {node.factor, x.size(1) / node.factor}).transpose(1, 2).flatten(1, 2);
     case Op::Upsample:
       return x.repeat_interleave(node.factor, 2).repeat_interleave(node.factor, 3);
     case Op::Dropout:

@@ -58,13 +58,23 @@ TEST(Ptq, QuantizesWhereMemoryIsWritten) {
 }
 
 TEST(Ptq, ConcatenationsShareOneGrid) {
-  Network net = ptq(test_network(2), batches());
+  const auto data = batches(1);
+  Network net = ptq(test_network(2), data);
   const QuantParams p = activation(net, "join").params();
   // identity.add goes into the concatenation through a maximum pool.
   for (const auto* name : {"left.relu", "middle.pool", "identity.add"}) {
     const QuantParams q = activation(net, name).params();
     EXPECT_TRUE(torch::equal(p.scale, q.scale) && torch::equal(p.zero_point, q.zero_point)) << name;
   }
+  // Its range is that of all of them together.
+  Network weights = ptq(test_network(2), data, {.activations = ActivationMode::None});
+  double least = 0, most = 0;
+  weights->run(data[0], [&](const Node& node, const auto&, const torch::Tensor& y) {
+    if (node.name != "left.relu" && node.name != "middle.pool" && node.name != "identity.add") return;
+    least = std::min(least, y.min().item<double>());
+    most = std::max(most, y.max().item<double>());
+  });
+  EXPECT_FLOAT_EQ(p.scale.item<float>(), float((most - least) / 255));
   // So what the concatenation puts out is on the grid before its own quantizer already.
   torch::Tensor joined;
   const auto x = torch::randn({4, 3, 12, 12});
