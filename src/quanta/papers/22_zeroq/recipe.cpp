@@ -1,8 +1,8 @@
 #include "quanta/papers/recipe.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
+#include <ctime>
 #include <filesystem>
 #include <map>
 #include <numeric>
@@ -38,7 +38,7 @@ struct Run {
   BitAllocation mixed{};
   std::vector<double> random{};  // accuracies of random allocations
   double rank = 0;               // Spearman, distilled against real
-  double seconds = 0;            // distill, sensitivities, search
+  double seconds = 0;            // of processor time: distill, sensitivities, search, quantize
   Tensor images{};               // distilled
   int64_t weight_count = 0;
   int64_t stored = 0;            // bytes of the codes in the file
@@ -189,13 +189,14 @@ Run Study::study(uint64_t seed) const {
   const DistillOptions distill = distill_options(seed);
   ZeroShotOptions options{
       .weight_bits = bits, .average_bits = budget, .activation_bits = activation_bits, .distill = distill};
+  const std::clock_t start = std::clock();
   const ZeroShotResult found = quantize_zero_shot(net, shape, options);
+  run.seconds = double(std::clock() - start) / CLOCKS_PER_SEC;
   run.history = found.history;
   run.images = found.data;
   run.weights = found.sensitivity;
   run.frontier = found.frontier;
   run.mixed = found.bits;
-  for (const auto& [step, seconds] : found.seconds) run.seconds += seconds;
   run.accuracy["mixed"] = accuracy(found.network);
   run.weight_count = std::accumulate(run.weights.sizes.begin(), run.weights.sizes.end(), int64_t{0});
 
@@ -320,7 +321,7 @@ void Study::checks() {
   }
 
   const auto seconds = each([](const Run& run) { return run.seconds; });
-  check("distilling, sensitivities and search take at most 30 s", std::ranges::max(seconds) <= 30,
+  check("distilling, sensitivities and search take at most 30 s of processor time", std::ranges::max(seconds) <= 30,
         fmt::format("{:.1f} s", fmt::join(seconds, ", ")));
   check("the weights' file alone gives the same distilled images, bit for bit",
         std::ranges::all_of(runs_, &Run::repeated), "no data set is asked");
@@ -375,7 +376,7 @@ void Study::report_accuracies() {
   result("W4A4, distilled", "W4A4 distilled");
   result(fmt::format("mixed, {} bits a weight, A{}", get<double>("budget"), activations), "mixed");
   result(fmt::format("uniform {} bits, A{}", bits.front(), activations), "lowest");
-  report_.results.push_back({.name = prefix_ + "distilling, sensitivities and search",
+  report_.results.push_back({.name = prefix_ + "distilling, sensitivities and search, processor time",
                              .value = mean(each([](const Run& run) { return run.seconds; })),
                              .unit = "s",
                              .paper = 30,

@@ -27,7 +27,8 @@ class Recipe27 : public testing::Test {
 
   Report run(std::vector<std::string> overrides) {
     overrides.insert(overrides.begin(), {"data=['gratings']", "seeds=1", "train=128", "test=60", "size=8", "epochs=1",
-                                         "hessian.samples=32", "hessian.iterations=4", "finetune.epochs=0.5"});
+                                         "hessian.samples=32", "hessian.iterations=4", "finetune.epochs=0.5",
+                                         "finetune.final_epochs=0.5"});
     return run_recipe(recipe, recipe_config(recipe, false, overrides), context);
   }
 
