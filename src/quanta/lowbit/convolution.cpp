@@ -93,21 +93,8 @@ IntegerConvolution::IntegerConvolution(const ConvolutionShape& shape, const Inte
     columns.factor[column] =
         fixed_point(double(of_channel(scales_, channel)) * double(input_.scale) / double(output.scale));
   });
-  const auto complete = [](auto& all) {
-    for (auto& columns : all) {
-      columns.fast = true;
-      for (size_t i = 0; i < std::size(columns.factor); ++i) {
-        const FixedPoint& factor = columns.factor[i];
-        columns.fast = columns.fast && factor.shift >= 2;
-        if (!columns.fast) break;
-        columns.multiplier[i] = factor.multiplier;
-        columns.rounding[i] = 1 << (factor.shift - 2);
-        columns.shift[i] = factor.shift - 1;
-      }
-    }
-  };
-  complete(panel_columns_);
-  complete(depthwise_columns_);
+  for (auto& columns : panel_columns_) columns.prepare();
+  for (auto& columns : depthwise_columns_) columns.prepare();
 }
 
 template <class Body>
@@ -284,7 +271,7 @@ struct IntegerConvolution::Call {
 
     if (path == Path::Rows || path == Path::Gathered) {
       // A block's windows stay in the second-level cache while all the panels pass over them.
-      constexpr int64_t kCache = 1 << 19;
+      constexpr int64_t kCache = 1 << 20;
       const int64_t window = int64_t{layer.segments_} * layer.quads_ * 4;
       int64_t blocks = std::max<int64_t>(pixels * window / kCache, 1);
       if (pixels >= 2 * most * slots) blocks = round_up(blocks, slots);

@@ -18,6 +18,7 @@ using Impl = IntegerNetwork::Impl;
 namespace {
 
 constexpr int64_t kPad = int64_t(IntegerConvolution::kReadAhead);  // behind every tensor
+constexpr size_t kMostInputs = 64;                                 // of an operation
 
 int64_t round_up(int64_t value, int64_t to) {
   return (value + to - 1) / to * to;
@@ -149,7 +150,8 @@ int Impl::add_add(std::string name, int a, int b, const AffineU8& output, CodeRa
 }
 
 int Impl::add_concat(std::string name, const std::vector<int>& inputs, const AffineU8& output) {
-  require(!inputs.empty(), "{}: nothing to concatenate", name);
+  require(!inputs.empty() && inputs.size() <= kMostInputs, "{}: 1 to {} tensors can be concatenated, got {}", name,
+          kMostInputs, inputs.size());
   check_affine(name, output);
   ImageShape shape = tensor(inputs[0]).shape;
   shape.channels = 0;
@@ -418,13 +420,7 @@ struct Call {
     const Impl::Tensor& result = impl->tensors.back();
     float* const values = out + first * result.shape.size();
     for (const Impl::Op& op : impl->ops) {
-      const uint8_t* in[8];
-      std::vector<const uint8_t*> many;
-      const uint8_t** inputs = in;
-      if (op.inputs.size() > std::size(in)) {
-        many.resize(op.inputs.size());
-        inputs = many.data();
-      }
+      const uint8_t* inputs[kMostInputs];
       for (size_t i = 0; i < op.inputs.size(); ++i) inputs[i] = at(op.inputs[i]);
       const bool real = impl->real_output && &op == &impl->ops.back();
       impl->execute(op, inputs, count, at(op.output), real ? values : nullptr, space->scratch, threads_each);

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <cmath>
 #include <cstdlib>
 #include <fstream>
@@ -17,6 +18,36 @@
 #include "quanta/core/safetensors.h"
 #include "quanta/core/temporary_folder.h"
 #include "quanta/lowbit/every_target.h"
+
+#if !defined(__SANITIZE_ADDRESS__)
+// Counted; not inlined, or GCC takes the pairs of malloc and free for mismatched (-Wmismatched-new-delete).
+static std::atomic<int64_t> allocations = 0;
+[[gnu::noinline]] void* operator new(size_t size) {
+  ++allocations;
+  void* const memory = std::malloc(size ? size : 1);
+  if (!memory) throw std::bad_alloc();
+  return memory;
+}
+[[gnu::noinline]] void* operator new(size_t size, std::align_val_t alignment) {
+  ++allocations;
+  void* const memory =
+      std::aligned_alloc(size_t(alignment), (size + size_t(alignment) - 1) / size_t(alignment) * size_t(alignment));
+  if (!memory) throw std::bad_alloc();
+  return memory;
+}
+[[gnu::noinline]] void operator delete(void* memory) noexcept {
+  std::free(memory);
+}
+[[gnu::noinline]] void operator delete(void* memory, size_t) noexcept {
+  std::free(memory);
+}
+[[gnu::noinline]] void operator delete(void* memory, std::align_val_t) noexcept {
+  std::free(memory);
+}
+[[gnu::noinline]] void operator delete(void* memory, size_t, std::align_val_t) noexcept {
+  std::free(memory);
+}
+#endif
 
 namespace quanta {
 namespace {
@@ -282,6 +313,22 @@ TEST(IntegerNetwork, BatchThreadsAndInstructionSetsDoNotChangeABit) {
   }
   set_threads(before);
 }
+
+#if !defined(__SANITIZE_ADDRESS__)
+TEST(IntegerNetwork, AllocatesNothingAfterTheFirstCall) {
+  Random random(12);
+  const auto images = random_images(9, random);
+  for (const bool real : {false, true}) {
+    const IntegerNetwork net = small_network(real);
+    std::vector<float> out(9 * 7);
+    net.run(images, 9, out);
+    const int64_t before = allocations;
+    for (const int batch : {9, 4, 1})
+      net.run(std::span(images).first(size_t(batch) * 360), batch, std::span(out).first(size_t(batch) * 7));
+    EXPECT_EQ(allocations, before);
+  }
+}
+#endif
 
 TEST(IntegerNetwork, ServesSeveralCallers) {
   Random random(8);

@@ -139,23 +139,39 @@ struct Pack {
   }
 };
 
-/// The fast form of OutputStage, before the zero point and the clamp.
+/// The fast form of one vector of columns (see Columns), before the zero point and the clamp.
 template <bool kRectified, int L>
-HWY_INLINE V<L> scaled(V<L> acc, V<L> multiplier, V<L> rounding, V<L> shift) {
-  const hn::FixedTag<int64_t, L / 2> wide;
-  const hn::RebindToUnsigned<decltype(wide)> bits;
-  const Integers<L> d;
-  const auto odd_lanes = [&](V<L> v) { return hn::BitCast(d, hn::ShiftRight<32>(hn::BitCast(bits, v))); };
-  const auto half = hn::Set(wide, int64_t{1} << 30);
-  const auto rounded = [&](auto product) {
-    if (kRectified) return hn::Add(product, half);
-    return hn::Add(product, hn::IfVecThenElse(hn::BroadcastSignBit(product), hn::Neg(half), half));
-  };
-  const auto even = rounded(hn::MulEven(acc, multiplier));
-  const auto odd = rounded(hn::MulEven(odd_lanes(acc), odd_lanes(multiplier)));
-  const V<L> upper = hn::OddEven(hn::BitCast(d, odd), hn::BitCast(d, hn::ShiftRight<32>(hn::BitCast(bits, even))));
-  return hn::Shr(hn::Add(upper, rounding), shift);
-}
+struct Scale {
+  using Wide = hn::FixedTag<int64_t, L / 2>;
+  V<L> multiplier, next, shift;
+  hn::Vec<Wide> even_add, odd_add;
+
+  template <int W>
+  HWY_INLINE Scale(const Columns<W>& c, int column)
+      : multiplier(load<L>(c.multiplier + column)),
+        next(load<L>(c.next + column)),
+        shift(load<L>(c.shift + column)),
+        even_add(hn::LoadU(Wide(), c.even_add + column / 2)),
+        odd_add(hn::LoadU(Wide(), c.odd_add + column / 2)) {}
+
+  HWY_INLINE V<L> operator()(V<L> acc) const {
+    const Integers<L> d;
+    const Wide wide;
+    const auto sum = [&](auto product, auto add) {
+      const auto positive = hn::Add(product, add);
+      if (kRectified) return positive;
+      return hn::Add(positive, hn::And(hn::BroadcastSignBit(product), hn::Set(wide, -(int64_t{1} << 31))));
+    };
+    const auto even = hn::BitCast(d, sum(hn::MulEven(acc, multiplier), even_add));
+    const auto odd = hn::BitCast(d, sum(hn::MulEven(hn::DupOdd(acc), next), odd_add));
+    // The upper halves at their channels' places.
+#if HWY_TARGET != HWY_AVX2
+    if constexpr (L == 16)
+      return hn::Shr(V<L>{_mm512_mask_shuffle_epi32(odd.raw, 0x5555, even.raw, _MM_PERM_DDBB)}, shift);
+#endif
+    return hn::Shr(hn::OddEven(odd, hn::DupOdd(even)), shift);
+  }
+};
 
 // --- matrix tiles ---------------------------------------------------------------------------------------------------
 
@@ -236,13 +252,11 @@ template <bool kRectified, int kRows, int kVectors>
 HWY_INLINE void store_codes(const Tile& t, int column, V<kFull> (&acc)[kRows][kVectors]) {
   constexpr int L = kFull, kTogether = 4 / kVectors;  // rows that fill one vector of bytes
   static_assert(kVectors == 1 || kVectors == 2);
-  const Columns<kPanel>& c = *t.columns;
 #pragma GCC unroll 4
   for (int j = 0; j < kVectors; ++j) {
-    const V<L> multiplier = load<L>(c.multiplier + column + j * L), rounding = load<L>(c.rounding + column + j * L),
-               shift = load<L>(c.shift + column + j * L);
+    const Scale<kRectified, L> scale(*t.columns, column + j * L);
 #pragma GCC unroll 16
-    for (int i = 0; i < kRows; ++i) acc[i][j] = scaled<kRectified, L>(acc[i][j], multiplier, rounding, shift);
+    for (int i = 0; i < kRows; ++i) acc[i][j] = scale(acc[i][j]);
   }
   constexpr int kEach = kVectors * L;
   const Pack<L> codes_of(t.stage->zero_point, t.stage->clamp);
@@ -395,9 +409,7 @@ void depthwise_channels(const DepthwiseRow& r, int first) {
     }
     if (HWY_LIKELY(direct)) {
 #pragma GCC unroll 4
-      for (int j = 0; j < 4; ++j)
-        acc[j] = scaled<kRectified, L>(acc[j], load<L>(c.multiplier + j * 16 + lane),
-                                       load<L>(c.rounding + j * 16 + lane), load<L>(c.shift + j * 16 + lane));
+      for (int j = 0; j < 4; ++j) acc[j] = Scale<kRectified, L>(c, j * 16 + lane)(acc[j]);
       const VBytes<L> bytes = codes_of(acc[0], acc[1], acc[2], acc[3]);
       if (there == 4 * L) {
         hn::StoreU(bytes, db, out);
@@ -508,8 +520,10 @@ void requantize_stage(const int32_t* acc, size_t count, const FixedPoint& factor
                       uint8_t* out) {
   constexpr int L = kFull;
   const Integers<L> d;
-  const V<L> multiplier = hn::Set(d, factor.multiplier), rounding = hn::Set(d, 1 << (factor.shift - 2)),
-             shift = hn::Set(d, factor.shift - 1);
+  Columns<L> columns{};
+  std::fill_n(columns.factor, L, factor);
+  columns.prepare();
+  const Scale<kRectified, L> scale(columns, 0);
   const Pack<L> pack(stage.zero_point, stage.clamp);
   HWY_ALIGN int32_t tail[4 * L] = {};
   HWY_ALIGN uint8_t bytes[4 * L];
@@ -520,9 +534,7 @@ void requantize_stage(const int32_t* acc, size_t count, const FixedPoint& factor
       std::memcpy(tail, from, there * sizeof(int32_t));
       from = tail;
     }
-    const auto value = [&](int k) {
-      return scaled<kRectified, L>(hn::LoadU(d, from + k * L), multiplier, rounding, shift);
-    };
+    const auto value = [&](int k) { return scale(hn::LoadU(d, from + k * L)); };
     hn::Store(in_order(pack(value(0), value(1), value(2), value(3))), Bytes<L>(), bytes);
     std::memcpy(out + i, bytes, there);
   }
@@ -555,17 +567,19 @@ HWY_NOINLINE int64_t peak(int64_t count) {
 template <int kRows>
 void tile(const Tile& t) {
   for (int i = 0; i < kRows; ++i) {
-    int32_t acc[kPanel];
+    uint32_t acc[kPanel];  // sums on the way may leave int32, the last one does not
     for (int c = 0; c < t.width; ++c)
-      acc[c] = t.columns->bias[c] - (t.window_sums ? t.window_sums[i] * t.columns->weight_zero[c] : 0);
+      acc[c] = uint32_t(t.columns->bias[c]) -
+               (t.window_sums ? uint32_t(t.window_sums[i]) * uint32_t(t.columns->weight_zero[c]) : 0);
     const int8_t* w = t.weights;
     for (int s = 0; s < t.segment_count; ++s) {
       const uint8_t* in = t.in + i * t.in_stride + t.segments[s];
       for (int q = 0; q < t.quads; ++q, in += 4, w += 4 * t.width)
         for (int c = 0; c < t.width; ++c)
-          acc[c] += in[0] * w[4 * c] + in[1] * w[4 * c + 1] + in[2] * w[4 * c + 2] + in[3] * w[4 * c + 3];
+          acc[c] += uint32_t(in[0] * w[4 * c] + in[1] * w[4 * c + 1] + in[2] * w[4 * c + 2] + in[3] * w[4 * c + 3]);
     }
-    for (int c = 0; c < t.channels; ++c) store_slowly(*t.stage, *t.columns, c, acc[c], t.out, i * t.out_stride + c);
+    for (int c = 0; c < t.channels; ++c)
+      store_slowly(*t.stage, *t.columns, c, int32_t(acc[c]), t.out, i * t.out_stride + c);
   }
 }
 constexpr int kMostRows = 4;
@@ -578,16 +592,16 @@ void depthwise(const DepthwiseRow& r) {
     const int8_t* weights =
         r.weights + ((ptrdiff_t{c / kChunk} * r.kernel_w * quads * r.repeats) * kChunk + column) * 4;
     for (int ox = 0; ox < r.out_w; ++ox) {
-      int32_t acc = columns.bias[column];
+      auto acc = uint32_t(columns.bias[column]);
       for (int kx = 0; kx < r.kernel_w; ++kx) {
         const int x = ox * r.stride_w + kx * r.dilation_w - r.padding_w;
         for (int ky = 0; ky < r.kernel_h; ++ky) {
           const int code = x < 0 || x >= r.in_w ? r.input_zero : r.rows[ky][ptrdiff_t{x} * r.channels + c];
           for (int k = 0; k < r.repeats; ++k)
-            acc += code * weights[((ptrdiff_t{kx} * quads + ky / 4) * r.repeats + k) * kChunk * 4 + ky % 4];
+            acc += uint32_t(code * weights[((ptrdiff_t{kx} * quads + ky / 4) * r.repeats + k) * kChunk * 4 + ky % 4]);
         }
       }
-      store_slowly(*r.stage, columns, column, acc, r.out, ptrdiff_t{ox} * r.channels + c);
+      store_slowly(*r.stage, columns, column, int32_t(acc), r.out, ptrdiff_t{ox} * r.channels + c);
     }
   }
 }

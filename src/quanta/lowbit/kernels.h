@@ -13,20 +13,35 @@ constexpr int kPanel = 32;  // output channels side by side; a last panel of 16 
 constexpr int kChunk = 64;  // channels of a depthwise convolution side by side
 
 /// What turns the accumulators of W output channels into output. Channels beyond the last hold zeros.
+///
+/// The factor's fast form: with a shift n from 2 to 31 the floors of both roundings of scale_accumulator nest, and it
+/// is
+///   (acc * multiplier + 2^30 + 2^(n+30) - (acc < 0 ? 2^31 : 0)) >> (n + 31),
+/// which is a shift by n - 1 of a 64-bit sum's upper half. A clamp at the zero point (a "rectified" stage) hides the
+/// last term, which moves only halves of negative values. Products are made for even and odd channels apart.
 template <int W>
 struct alignas(64) Columns {
-  int32_t bias[W];  // with the zero points' terms
-  int32_t multiplier[W], rounding[W], shift[W];
+  int32_t bias[W];        // with the zero points' terms
+  int32_t multiplier[W];  // of even channels, at their place
+  int32_t next[W];        // of the odd channel behind, at the even one's place
+  int64_t even_add[W / 2], odd_add[W / 2];
+  int32_t shift[W];        // n - 1
   int32_t weight_zero[W];  // times the sum of a window's codes, taken off; used if there are such sums
   float scale[W];          // of an accumulator's real value
   FixedPoint factor[W];
-  bool fast;  // every factor has a shift from 2 to 31
+  bool fast;  // every factor has a fast form
+
+  void prepare() {
+    fast = true;
+    for (int i = 0; i < W; ++i) fast = fast && factor[i].shift >= 2;
+    for (int i = 0; fast && i < W; ++i) {
+      (i % 2 == 0 ? multiplier[i] : next[i - 1]) = factor[i].multiplier;
+      (i % 2 == 0 ? even_add : odd_add)[i / 2] = (int64_t{1} << 30) + (int64_t{1} << (factor[i].shift + 30));
+      shift[i] = factor[i].shift - 1;
+    }
+  }
 };
 
-/// code = clamp(zero_point + scale_accumulator(acc)). With a shift n from 2 to 31,
-///   (upper half of (acc * multiplier +- 2^30) + 2^(n-2)) >> (n-1)
-/// is the same as the two roundings of scale_accumulator, whose floors nest; Columns hold 2^(n-2) and n-1. The sign of
-/// +-2^30 is that of acc: it moves only halves of negative values, which a clamp at the zero point hides (`rectified`).
 enum class OutputKind { Codes, Integers, Reals };
 struct OutputStage {
   OutputKind kind = OutputKind::Codes;
