@@ -14,6 +14,8 @@ namespace quanta::cli {
 void add_list(CLI::App& app, int& status);
 void add_run(CLI::App& app, int& status);
 void add_train(CLI::App& app, int& status);
+void add_eval(CLI::App& app, int& status);
+void add_quantize(CLI::App& app, int& status);
 void add_data(CLI::App& app, int& status);
 void add_draw(CLI::App& app, int& status);
 void add_compile(CLI::App& app, int& status);

@@ -69,6 +69,8 @@ int program(int argc, const char* const* argv) {
   add_list(app, status);
   add_run(app, status);
   add_train(app, status);
+  add_eval(app, status);
+  add_quantize(app, status);
   add_data(app, status);
   add_draw(app, status);
   add_compile(app, status);

@@ -355,13 +355,16 @@ struct IntegerConvolution::Call {
         .width = layer.panel_width(panel),
         .channels = std::min(lowbit::kPanel, out_each - first),
     };
-    const int64_t tiles = (pixels + kernels.most_rows - 1) / kernels.most_rows;
-    for (int64_t k = 0; k < tiles; ++k) {
-      const int64_t begin = pixels * k / tiles, end = pixels * (k + 1) / tiles;
+    // As equal as can be, for a small tile does not fill the multipliers' pipelines.
+    const int most = kernels.most_rows, tiles = int((pixels + most - 1) / most);
+    const int each = int(pixels) / tiles, larger = int(pixels) % tiles;
+    for (int k = 0, begin = 0; k < tiles; ++k) {
+      const int rows = each + (k < larger);
       tile.in = from + begin * stride;
       tile.window_sums = sums ? sums + begin : nullptr;
       tile.out = out + ((out_pixel + begin) * shape.out_channels + group * out_each + first) * out_size;
-      kernels.tiles[end - begin](tile);
+      kernels.tiles[rows](tile);
+      begin += rows;
     }
   }
 

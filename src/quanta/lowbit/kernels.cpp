@@ -14,6 +14,7 @@
 #define HWY_TARGET_INCLUDE "quanta/lowbit/kernels.cpp"
 #include <hwy/foreach_target.h>  // IWYU pragma: keep
 //
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 HWY_BEFORE_NAMESPACE();
@@ -112,25 +113,31 @@ HWY_INLINE int32_t load_quad(const uint8_t* from) {
   return value;
 }
 
-/// Codes of four vectors of values before the zero point, saturated. Within each 128 bits: four of a, four of b, four
-/// of c, four of d.
-HWY_INLINE VBytes<4> pack(V<4> a, V<4> b, V<4> c, V<4> d, int zero_point) {
-  const __m128i zero = _mm_set1_epi16(short(zero_point));
-  return VBytes<4>{_mm_packus_epi16(_mm_adds_epi16(_mm_packs_epi32(a.raw, b.raw), zero),
-                                    _mm_adds_epi16(_mm_packs_epi32(c.raw, d.raw), zero))};
-}
-HWY_INLINE VBytes<8> pack(V<8> a, V<8> b, V<8> c, V<8> d, int zero_point) {
-  const __m256i zero = _mm256_set1_epi16(short(zero_point));
-  return VBytes<8>{_mm256_packus_epi16(_mm256_adds_epi16(_mm256_packs_epi32(a.raw, b.raw), zero),
-                                       _mm256_adds_epi16(_mm256_packs_epi32(c.raw, d.raw), zero))};
-}
+/// The end of every kernel: values before the zero point to codes. Its constants are held in registers; a store to
+/// bytes might otherwise change them.
+template <int L>
+struct Pack {
+  const hn::Vec<hn::FixedTag<int16_t, 2 * L>> zero_point;
+  const VBytes<L> low, high;
+  Pack(int zero, CodeRange clamp)
+      : zero_point(hn::Set(hn::FixedTag<int16_t, 2 * L>(), int16_t(zero))),
+        low(hn::Set(Bytes<L>(), uint8_t(clamp.low))),
+        high(hn::Set(Bytes<L>(), uint8_t(clamp.high))) {}
+
+  /// Within each 128 bits: four of a, four of b, four of c, four of d.
+  HWY_INLINE VBytes<L> operator()(V<L> a, V<L> b, V<L> c, V<L> d) const {
+    const hn::FixedTag<int16_t, 2 * L> dw;
+    const auto first = hn::SaturatedAdd(hn::ReorderDemote2To(dw, a, b), zero_point);
+    const auto second = hn::SaturatedAdd(hn::ReorderDemote2To(dw, c, d), zero_point);
+    VBytes<L> bytes;
+    if constexpr (L == 4) bytes = VBytes<L>{_mm_packus_epi16(first.raw, second.raw)};
+    if constexpr (L == 8) bytes = VBytes<L>{_mm256_packus_epi16(first.raw, second.raw)};
 #if HWY_TARGET != HWY_AVX2
-HWY_INLINE VBytes<16> pack(V<16> a, V<16> b, V<16> c, V<16> d, int zero_point) {
-  const __m512i zero = _mm512_set1_epi16(short(zero_point));
-  return VBytes<16>{_mm512_packus_epi16(_mm512_adds_epi16(_mm512_packs_epi32(a.raw, b.raw), zero),
-                                        _mm512_adds_epi16(_mm512_packs_epi32(c.raw, d.raw), zero))};
-}
+    if constexpr (L == 16) bytes = VBytes<L>{_mm512_packus_epi16(first.raw, second.raw)};
 #endif
+    return hn::Min(hn::Max(bytes, low), high);
+  }
+};
 
 /// The fast form of OutputStage, before the zero point and the clamp.
 template <bool kRectified, int L>
@@ -148,12 +155,6 @@ HWY_INLINE V<L> scaled(V<L> acc, V<L> multiplier, V<L> rounding, V<L> shift) {
   const auto odd = rounded(hn::MulEven(odd_lanes(acc), odd_lanes(multiplier)));
   const V<L> upper = hn::OddEven(hn::BitCast(d, odd), hn::BitCast(d, hn::ShiftRight<32>(hn::BitCast(bits, even))));
   return hn::Shr(hn::Add(upper, rounding), shift);
-}
-
-template <int L>
-HWY_INLINE VBytes<L> clamped(VBytes<L> v, const OutputStage& stage) {
-  const Bytes<L> d;
-  return hn::Min(hn::Max(v, hn::Set(d, uint8_t(stage.clamp.low))), hn::Set(d, uint8_t(stage.clamp.high)));
 }
 
 // --- matrix tiles ---------------------------------------------------------------------------------------------------
@@ -183,20 +184,28 @@ HWY_INLINE void accumulate(const Tile& t, int column, V<kFull> (&acc)[kRows][kVe
     const uint8_t* in[kPointers];
 #pragma GCC unroll 16
     for (int k = 0; k < kPointers; ++k) in[k] = t.in + t.segments[s] + 3 * k * stride;
-    for (int q = 0; q < quads; ++q) {
-      Weights<L> weight[kVectors];
-#pragma GCC unroll 4
-      for (int j = 0; j < kVectors; ++j)
-        weight[j] = weights<L>(load<L>(reinterpret_cast<const int32_t*>(w + j * L * 4)));
+    // A cache line of each pixel at a time: with many pixels of many bytes the next comes from the second-level cache.
+    for (int left = quads; left > 0; left -= 16) {
+      if (left > 16) {
 #pragma GCC unroll 16
-      for (int i = 0; i < kRows; ++i) {
-        const Codes<L> x = codes<L>(hn::Set(Integers<L>(), load_quad(in[i / 3] + (i % 3) * stride)));
-#pragma GCC unroll 4
-        for (int j = 0; j < kVectors; ++j) acc[i][j] = dot(acc[i][j], x, weight[j]);
+        for (int i = 0; i < kRows; ++i) hwy::Prefetch(in[i / 3] + (i % 3) * stride + 64);
       }
-      w += step;
+      const int8_t* const end = w + std::min(left, 16) * step;
+      do {
+        Weights<L> weight[kVectors];
+#pragma GCC unroll 4
+        for (int j = 0; j < kVectors; ++j)
+          weight[j] = weights<L>(load<L>(reinterpret_cast<const int32_t*>(w + j * L * 4)));
 #pragma GCC unroll 16
-      for (int k = 0; k < kPointers; ++k) in[k] += 4;
+        for (int i = 0; i < kRows; ++i) {
+          const Codes<L> x = codes<L>(hn::Set(Integers<L>(), load_quad(in[i / 3] + (i % 3) * stride)));
+#pragma GCC unroll 4
+          for (int j = 0; j < kVectors; ++j) acc[i][j] = dot(acc[i][j], x, weight[j]);
+        }
+        w += step;
+#pragma GCC unroll 16
+        for (int k = 0; k < kPointers; ++k) in[k] += 4;
+      } while (w != end);
     }
   }
 }
@@ -235,52 +244,40 @@ HWY_INLINE void store_codes(const Tile& t, int column, V<kFull> (&acc)[kRows][kV
 #pragma GCC unroll 16
     for (int i = 0; i < kRows; ++i) acc[i][j] = scaled<kRectified, L>(acc[i][j], multiplier, rounding, shift);
   }
+  constexpr int kEach = kVectors * L;
+  const Pack<L> codes_of(t.stage->zero_point, t.stage->clamp);
+  const ptrdiff_t stride = t.out_stride;
   uint8_t* out = static_cast<uint8_t*>(t.out) + column;
-  const int there = std::min(kVectors * L, t.channels - column);
+  const int there = std::min(kEach, t.channels - column);
+#if HWY_TARGET != HWY_AVX2
+  const auto some = uint32_t((uint64_t{1} << there) - 1);
+#endif
 #pragma GCC unroll 16
   for (int i = 0; i < kRows; i += kTogether) {
+    const auto row = [&](int k, int j) { return acc[std::min(i + k, kRows - 1)][j]; };
     VBytes<L> bytes;
-    if constexpr (kVectors == 2) {
-      const int next = std::min(i + 1, kRows - 1);
-      bytes = pack(acc[i][0], acc[i][1], acc[next][0], acc[next][1], t.stage->zero_point);
-    } else {
-      const auto row = [&](int k) { return acc[std::min(i + k, kRows - 1)][0]; };
-      bytes = pack(row(0), row(1), row(2), row(3), t.stage->zero_point);
-    }
-    bytes = clamped<L>(in_order(bytes), *t.stage);
-    constexpr int kEach = kVectors * L;
-    HWY_ALIGN uint8_t buffer[4 * L];
-    if (there == kEach) {
+    if constexpr (kVectors == 2)
+      bytes = in_order(codes_of(row(0, 0), row(0, 1), row(1, 0), row(1, 1)));
+    else
+      bytes = in_order(codes_of(row(0, 0), row(1, 0), row(2, 0), row(3, 0)));
 #if HWY_TARGET != HWY_AVX2
-      if constexpr (kVectors == 2) {
-        _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + i * t.out_stride), _mm512_castsi512_si256(bytes.raw));
-        if (i + 1 < kRows)
-          _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + (i + 1) * t.out_stride),
-                              _mm512_extracti64x4_epi64(bytes.raw, 1));
-        continue;
-      } else {
-        _mm_storeu_si128(reinterpret_cast<__m128i*>(out + i * t.out_stride), _mm512_castsi512_si128(bytes.raw));
-        if (i + 1 < kRows)
-          _mm_storeu_si128(reinterpret_cast<__m128i*>(out + (i + 1) * t.out_stride),
-                           _mm512_extracti32x4_epi32(bytes.raw, 1));
-        if (i + 2 < kRows)
-          _mm_storeu_si128(reinterpret_cast<__m128i*>(out + (i + 2) * t.out_stride),
-                           _mm512_extracti32x4_epi32(bytes.raw, 2));
-        if (i + 3 < kRows)
-          _mm_storeu_si128(reinterpret_cast<__m128i*>(out + (i + 3) * t.out_stride),
-                           _mm512_extracti32x4_epi32(bytes.raw, 3));
-        continue;
-      }
-#endif
+    if constexpr (kVectors == 2) {
+      _mm256_mask_storeu_epi8(out, some, _mm512_castsi512_si256(bytes.raw));
+      if (i + 1 < kRows) _mm256_mask_storeu_epi8(out + stride, some, _mm512_extracti64x4_epi64(bytes.raw, 1));
+    } else {
+      const auto part = __mmask16(some);
+      _mm_mask_storeu_epi8(out, part, _mm512_castsi512_si128(bytes.raw));
+      if (i + 1 < kRows) _mm_mask_storeu_epi8(out + stride, part, _mm512_extracti32x4_epi32(bytes.raw, 1));
+      if (i + 2 < kRows) _mm_mask_storeu_epi8(out + 2 * stride, part, _mm512_extracti32x4_epi32(bytes.raw, 2));
+      if (i + 3 < kRows) _mm_mask_storeu_epi8(out + 3 * stride, part, _mm512_extracti32x4_epi32(bytes.raw, 3));
     }
+#else
+    HWY_ALIGN uint8_t buffer[4 * L];
     hn::Store(bytes, Bytes<L>(), buffer);
-    for (int k = 0; k < kTogether && i + k < kRows; ++k) {
-      uint8_t* to = out + (i + k) * t.out_stride;
-      if (there == kEach)
-        std::memcpy(to, buffer + k * kEach, kEach);
-      else
-        std::memcpy(to, buffer + k * kEach, size_t(there));
-    }
+    for (int k = 0; k < kTogether && i + k < kRows; ++k)
+      std::memcpy(out + k * stride, buffer + k * kEach, size_t(there));
+#endif
+    out += kTogether * stride;
   }
 }
 
@@ -288,9 +285,12 @@ template <int kRows, int kVectors>
 HWY_INLINE void tile_columns(const Tile& t, int column) {
   V<kFull> acc[kRows][kVectors];
   accumulate<kRows, kVectors>(t, column, acc);
-  if (t.stage->kind != OutputKind::Codes || !t.columns->fast)
-    store_tile_slowly<kRows, kVectors>(t, column, acc);
-  else if (t.stage->rectified)
+  if (t.stage->kind != OutputKind::Codes || !t.columns->fast) {
+    V<kFull> copy[kRows][kVectors];  // or all accumulators would pass through memory always
+    for (int i = 0; i < kRows; ++i)
+      for (int j = 0; j < kVectors; ++j) copy[i][j] = acc[i][j];
+    store_tile_slowly<kRows, kVectors>(t, column, copy);
+  } else if (t.stage->rectified)
     store_codes<true, kRows, kVectors>(t, column, acc);
   else
     store_codes<false, kRows, kVectors>(t, column, acc);
@@ -318,69 +318,87 @@ constexpr int kMostRows = 4;
 
 // --- depthwise ------------------------------------------------------------------------------------------------------
 
-/// Channels [first, first + 4 L) of a row.
-template <bool kRectified, int L>
-void depthwise_channels(const DepthwiseRow& r, int first) {
-  const Integers<L> d;
+/// A column's bytes of `kernel_h` rows, those of a channel side by side, in quads: to [quad][4 vectors].
+template <int L>
+HWY_INLINE void interleave(const DepthwiseRow& r, int kernel_h, int x, int first, uint8_t* to) {
   const Bytes<L> db;
   const hn::FixedTag<uint16_t, 2 * L> dw;
-  const int quads = row_quads(r.kernel_h), chunk = first / kChunk, lane = first % kChunk / 16 * 4;
-  const size_t pixel = size_t(quads) * 16 * L;  // bytes of one column's four vectors a quad
-  const int columns = r.in_w + 2 * r.padding_w;
+  for (int row = 0; row < kernel_h; row += 4, to += 16 * L) {
+    const auto byte = [&](int k) {
+      if (row + k >= kernel_h) return hn::Zero(db);
+      return hn::LoadU(db, r.rows[row + k] + ptrdiff_t{x} * r.channels + first);
+    };
+    const VBytes<L> b0 = byte(0), b1 = byte(1), b2 = byte(2), b3 = byte(3);
+    const auto low = hn::BitCast(dw, hn::InterleaveLower(db, b0, b1));
+    const auto high = hn::BitCast(dw, hn::InterleaveUpper(db, b0, b1));
+    const auto low2 = hn::BitCast(dw, hn::InterleaveLower(db, b2, b3));
+    const auto high2 = hn::BitCast(dw, hn::InterleaveUpper(db, b2, b3));
+    hn::Store(hn::BitCast(db, hn::InterleaveLower(dw, low, low2)), db, to);
+    hn::Store(hn::BitCast(db, hn::InterleaveUpper(dw, low, low2)), db, to + 4 * L);
+    hn::Store(hn::BitCast(db, hn::InterleaveLower(dw, high, high2)), db, to + 8 * L);
+    hn::Store(hn::BitCast(db, hn::InterleaveUpper(dw, high, high2)), db, to + 12 * L);
+  }
+}
 
-  // Each column's four (or fewer) bytes of a channel side by side.
+/// Channels [first, first + 4 L) of a row. kThree: a 3 x 3 kernel without repeats, whose weights stay in registers.
+template <bool kRectified, bool kThree, int L>
+void depthwise_channels(const DepthwiseRow& r, int first) {
+  const Bytes<L> db;
+  const int kernel_h = kThree ? 3 : r.kernel_h, kernel_w = kThree ? 3 : r.kernel_w, repeats = kThree ? 1 : r.repeats;
+  const int quads = kThree ? 1 : row_quads(kernel_h), chunk = first / kChunk, lane = first % kChunk / 16 * 4;
+  const size_t pixel = size_t(quads) * 16 * L;  // bytes of one column
+
   uint8_t* to = r.scratch;
-  const VBytes<L> zero_code = hn::Set(db, r.input_zero), none = hn::Zero(db);
-  for (int x = -r.padding_w; x < columns - r.padding_w; ++x)
-    for (int q = 0; q < quads; ++q, to += 16 * L) {
-      VBytes<L> byte[4];
-#pragma GCC unroll 4
-      for (int k = 0; k < 4; ++k) {
-        const int row = q * 4 + k;
-        if (row >= r.kernel_h)
-          byte[k] = none;
-        else if (x < 0 || x >= r.in_w)
-          byte[k] = zero_code;
-        else
-          byte[k] = hn::LoadU(db, r.rows[row] + ptrdiff_t{x} * r.channels + first);
-      }
-      const auto low = hn::BitCast(dw, hn::InterleaveLower(db, byte[0], byte[1]));
-      const auto high = hn::BitCast(dw, hn::InterleaveUpper(db, byte[0], byte[1]));
-      const auto low2 = hn::BitCast(dw, hn::InterleaveLower(db, byte[2], byte[3]));
-      const auto high2 = hn::BitCast(dw, hn::InterleaveUpper(db, byte[2], byte[3]));
-      hn::Store(hn::BitCast(db, hn::InterleaveLower(dw, low, low2)), db, to);
-      hn::Store(hn::BitCast(db, hn::InterleaveUpper(dw, low, low2)), db, to + 4 * L);
-      hn::Store(hn::BitCast(db, hn::InterleaveLower(dw, high, high2)), db, to + 8 * L);
-      hn::Store(hn::BitCast(db, hn::InterleaveUpper(dw, high, high2)), db, to + 12 * L);
-    }
+  const auto outside = [&] {
+    for (int x = 0; x < r.padding_w; ++x)
+      for (int v = 0; v < quads * 4; ++v, to += 4 * L) hn::Store(hn::Set(db, r.input_zero), db, to);
+  };
+  outside();
+  for (int x = 0; x < r.in_w; ++x, to += pixel) interleave<L>(r, kernel_h, x, first, to);
+  outside();
 
-  const int taps = r.kernel_w * quads * r.repeats;
+  const int taps = kernel_w * quads * repeats;
   const auto* weight = reinterpret_cast<const int32_t*>(r.weights) + ptrdiff_t{chunk} * taps * kChunk + lane;
   const Columns<kChunk>& c = r.columns[chunk];
   const int there = std::min(4 * L, r.channels - first);
   const bool direct = r.stage->kind == OutputKind::Codes && c.fast;
-  for (int ox = 0; ox < r.out_w; ++ox) {
+  const Pack<L> codes_of(r.stage->zero_point, r.stage->clamp);
+  Weights<L> held[12];
+  if constexpr (kThree) {
+#pragma GCC unroll 12
+    for (int k = 0; k < 12; ++k) held[k] = weights<L>(load<L>(weight + k / 4 * kChunk + k % 4 * 16));
+  }
+  const size_t step = size_t(r.stride_w) * pixel, tap_step = size_t(r.dilation_w) * pixel;
+  const uint8_t* window = r.scratch;
+  uint8_t* out = static_cast<uint8_t*>(r.out) + first;
+  for (int ox = 0; ox < r.out_w; ++ox, window += step) {
     V<L> acc[4];
 #pragma GCC unroll 4
     for (int j = 0; j < 4; ++j) acc[j] = load<L>(c.bias + j * 16 + lane);
-    const int32_t* w = weight;
-    const uint8_t* from = r.scratch + size_t(ox * r.stride_w) * pixel;
-    for (int kx = 0; kx < r.kernel_w; ++kx, from += size_t(r.dilation_w) * pixel)
-      for (int q = 0; q < quads; ++q)
-        for (int k = 0; k < r.repeats; ++k, w += kChunk) {
-          const auto* x = reinterpret_cast<const int32_t*>(from + q * 16 * L);
+    if constexpr (kThree) {
+#pragma GCC unroll 3
+      for (int kx = 0; kx < 3; ++kx)
 #pragma GCC unroll 4
-          for (int j = 0; j < 4; ++j)
-            acc[j] = dot(acc[j], codes<L>(load<L>(x + j * L)), weights<L>(load<L>(w + j * 16)));
-        }
-    const ptrdiff_t at = ptrdiff_t{ox} * r.channels + first;
+        for (int j = 0; j < 4; ++j)
+          acc[j] = dot(acc[j], codes<L>(load<L>(reinterpret_cast<const int32_t*>(window + kx * tap_step) + j * L)),
+                       held[kx * 4 + j]);
+    } else {
+      const int32_t* w = weight;
+      for (int kx = 0; kx < kernel_w; ++kx)
+        for (int q = 0; q < quads; ++q)
+          for (int k = 0; k < repeats; ++k, w += kChunk) {
+            const auto* x = reinterpret_cast<const int32_t*>(window + kx * tap_step + q * 16 * L);
+#pragma GCC unroll 4
+            for (int j = 0; j < 4; ++j)
+              acc[j] = dot(acc[j], codes<L>(load<L>(x + j * L)), weights<L>(load<L>(w + j * 16)));
+          }
+    }
     if (HWY_LIKELY(direct)) {
 #pragma GCC unroll 4
       for (int j = 0; j < 4; ++j)
         acc[j] = scaled<kRectified, L>(acc[j], load<L>(c.multiplier + j * 16 + lane),
                                        load<L>(c.rounding + j * 16 + lane), load<L>(c.shift + j * 16 + lane));
-      const VBytes<L> bytes = clamped<L>(pack(acc[0], acc[1], acc[2], acc[3], r.stage->zero_point), *r.stage);
-      uint8_t* out = static_cast<uint8_t*>(r.out) + at;
+      const VBytes<L> bytes = codes_of(acc[0], acc[1], acc[2], acc[3]);
       if (there == 4 * L) {
         hn::StoreU(bytes, db, out);
       } else {
@@ -388,34 +406,39 @@ void depthwise_channels(const DepthwiseRow& r, int first) {
         hn::Store(bytes, db, buffer);
         std::memcpy(out, buffer, size_t(there));
       }
+      out += r.channels;
     } else {
       HWY_ALIGN int32_t values[4 * L];
-      for (int j = 0; j < 4; ++j) hn::Store(acc[j], d, values + j * L);
+      for (int j = 0; j < 4; ++j) hn::Store(acc[j], Integers<L>(), values + j * L);
       for (int k = 0; k < there; ++k)  // channel k is in vector k % 16 / 4, 128-bit block k / 16
         store_slowly(*r.stage, c, chunk_order(first % kChunk + k), values[k % 16 / 4 * L + k / 16 * 4 + k % 4], r.out,
-                     at + k);
+                     ptrdiff_t{ox} * r.channels + first + k);
     }
   }
 }
 
-template <bool kRectified>
+template <bool kRectified, bool kThree>
 void depthwise_stage(const DepthwiseRow& r) {
   int first = 0;
 #if HWY_TARGET != HWY_AVX2
-  for (; r.channels - first > 32; first += 64) depthwise_channels<kRectified, 16>(r, first);
+  for (; r.channels - first > 32; first += 64) depthwise_channels<kRectified, kThree, 16>(r, first);
 #endif
-  for (; r.channels - first > 16; first += 32) depthwise_channels<kRectified, 8>(r, first);
-  if (first < r.channels) depthwise_channels<kRectified, 4>(r, first);
+  for (; r.channels - first > 16; first += 32) depthwise_channels<kRectified, kThree, 8>(r, first);
+  if (first < r.channels) depthwise_channels<kRectified, kThree, 4>(r, first);
 }
 void depthwise(const DepthwiseRow& r) {
-  r.stage->rectified ? depthwise_stage<true>(r) : depthwise_stage<false>(r);
+  const bool three = r.kernel_h == 3 && r.kernel_w == 3 && r.repeats == 1;
+  if (r.stage->rectified)
+    three ? depthwise_stage<true, true>(r) : depthwise_stage<true, false>(r);
+  else
+    three ? depthwise_stage<false, true>(r) : depthwise_stage<false, false>(r);
 }
 
 // --- without weights ------------------------------------------------------------------------------------------------
 
 /// 4 L sums from `a` and `b`.
 template <bool kRectified, int L>
-HWY_INLINE VBytes<L> add_vector(const AddFactors& f, VBytes<L> a, VBytes<L> b) {
+HWY_INLINE VBytes<L> add_vector(const AddFactors& f, const Pack<L>& codes_of, VBytes<L> a, VBytes<L> b) {
   const Integers<L> d;
   const Bytes<L> db;
   const hn::FixedTag<int16_t, 2 * L> dw;
@@ -439,22 +462,23 @@ HWY_INLINE VBytes<L> add_vector(const AddFactors& f, VBytes<L> a, VBytes<L> b) {
   const auto low = hn::InterleaveLower(db, a, b), high = hn::InterleaveUpper(db, a, b);
   const V<L> s0 = sum(hn::InterleaveLower(db, low, zero)), s1 = sum(hn::InterleaveUpper(db, low, zero)),
              s2 = sum(hn::InterleaveLower(db, high, zero)), s3 = sum(hn::InterleaveUpper(db, high, zero));
-  return pack(s0, s1, s2, s3, f.zero_point);
+  return codes_of(s0, s1, s2, s3);
 }
 
 template <bool kRectified>
-void add_stage(const AddFactors& f, const uint8_t* a, const uint8_t* b, size_t count, uint8_t* out) {
+void add_stage(const AddFactors& factors, const uint8_t* a, const uint8_t* b, size_t count, uint8_t* out) {
   constexpr int L = kFull;
   const Bytes<L> d;
-  const OutputStage stage{.clamp = f.clamp};
+  const AddFactors f = factors;
+  const Pack<L> codes_of(f.zero_point, f.clamp);
   size_t i = 0;
   for (; i + 4 * L <= count; i += 4 * L)
-    hn::StoreU(clamped<L>(add_vector<kRectified, L>(f, hn::LoadU(d, a + i), hn::LoadU(d, b + i)), stage), d, out + i);
+    hn::StoreU(add_vector<kRectified, L>(f, codes_of, hn::LoadU(d, a + i), hn::LoadU(d, b + i)), d, out + i);
   if (i == count) return;
   HWY_ALIGN uint8_t x[4 * L] = {}, y[4 * L] = {};
   std::memcpy(x, a + i, count - i);
   std::memcpy(y, b + i, count - i);
-  hn::Store(clamped<L>(add_vector<kRectified, L>(f, hn::Load(d, x), hn::Load(d, y)), stage), d, x);
+  hn::Store(add_vector<kRectified, L>(f, codes_of, hn::Load(d, x), hn::Load(d, y)), d, x);
   std::memcpy(out + i, x, count - i);
 }
 void add(const AddFactors& f, const uint8_t* a, const uint8_t* b, size_t count, uint8_t* out) {
@@ -467,14 +491,14 @@ void quantize(const float* in, size_t count, const AffineU8& to, uint8_t* out) {
   const Integers<L> d;
   const auto scale = hn::Set(df, to.scale), low = hn::Set(df, float(-to.zero_point)),
              high = hn::Set(df, float(to.max_code - to.zero_point));
-  const auto codes_of = [&](const float* from) {
+  const Pack<L> pack(to.zero_point, {0, to.max_code});
+  const auto value = [&](const float* from) {
     const auto code = hn::Round(hn::Div(hn::LoadU(df, from), scale));
     return hn::ConvertTo(d, hn::Min(hn::Max(code, low), high));
   };
   size_t i = 0;
   for (; i + 4 * L <= count; i += 4 * L)
-    hn::StoreU(in_order(pack(codes_of(in + i), codes_of(in + i + L), codes_of(in + i + 2 * L), codes_of(in + i + 3 * L),
-                             to.zero_point)),
+    hn::StoreU(in_order(pack(value(in + i), value(in + i + L), value(in + i + 2 * L), value(in + i + 3 * L))),
                Bytes<L>(), out + i);
   for (; i < count; ++i) out[i] = quanta::quantize(in[i], to);
 }
@@ -486,6 +510,7 @@ void requantize_stage(const int32_t* acc, size_t count, const FixedPoint& factor
   const Integers<L> d;
   const V<L> multiplier = hn::Set(d, factor.multiplier), rounding = hn::Set(d, 1 << (factor.shift - 2)),
              shift = hn::Set(d, factor.shift - 1);
+  const Pack<L> pack(stage.zero_point, stage.clamp);
   HWY_ALIGN int32_t tail[4 * L] = {};
   HWY_ALIGN uint8_t bytes[4 * L];
   for (size_t i = 0; i < count; i += 4 * L) {
@@ -498,8 +523,7 @@ void requantize_stage(const int32_t* acc, size_t count, const FixedPoint& factor
     const auto value = [&](int k) {
       return scaled<kRectified, L>(hn::LoadU(d, from + k * L), multiplier, rounding, shift);
     };
-    hn::Store(clamped<L>(in_order(pack(value(0), value(1), value(2), value(3), stage.zero_point)), stage), Bytes<L>(),
-              bytes);
+    hn::Store(in_order(pack(value(0), value(1), value(2), value(3))), Bytes<L>(), bytes);
     std::memcpy(out + i, bytes, there);
   }
 }
@@ -510,18 +534,19 @@ void requantize(const int32_t* acc, size_t count, const FixedPoint& factor, cons
 HWY_NOINLINE int64_t peak(int64_t count) {
   constexpr int kSums = HWY_TARGET == HWY_AVX2 ? 10 : 24;
   const Integers<kFull> d;
-  V<kFull> x = hn::Set(d, 0x01020304), y = hn::Set(d, 0x05060708);
+  const V<kFull> x = hn::Set(d, 0x01020304), y = hn::Set(d, 0x05060708);
   V<kFull> sum[kSums];
+#pragma GCC unroll 24
   for (int i = 0; i < kSums; ++i) sum[i] = hn::Zero(d);
   for (int64_t k = 0; k < count; ++k) {
-    asm volatile("" : "+x"(x.raw), "+x"(y.raw));  // or the loop would be taken out
     const auto a = codes<kFull>(x);
     const auto b = weights<kFull>(y);
 #pragma GCC unroll 24
-    for (int i = 0; i < kSums; ++i) sum[i] = dot(sum[i], a, b);
+    for (int i = 0; i < kSums; ++i) {
+      sum[i] = dot(sum[i], a, b);
+      asm volatile("" : "+v"(sum[i].raw));  // or equal sums would become one
+    }
   }
-  for (int i = 1; i < kSums; ++i) sum[0] = hn::Add(sum[0], sum[i]);
-  asm volatile("" : : "x"(sum[0].raw));
   return count * kSums * kFull * 4;
 }
 

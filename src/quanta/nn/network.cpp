@@ -77,17 +77,15 @@ torch::Tensor NetworkImpl::run(const torch::Tensor& x, const Visitor& visit) {
   return values.back();
 }
 
-torch::nn::Module& NetworkImpl::folder(std::string_view name) {
+std::pair<torch::nn::Module*, std::string> NetworkImpl::place(std::string_view name) {
   torch::nn::Module* at = this;
-  for (size_t begin = 0; begin <= name.size();) {
-    const size_t end = std::min(name.find('.', begin), name.size());
-    const std::string part(name.substr(begin, end - begin));
-    begin = end + 1;
+  for (size_t dot; (dot = name.find('.')) != std::string_view::npos; name.remove_prefix(dot + 1)) {
+    const std::string part(name.substr(0, dot));
     auto children = at->named_children();
     const auto* child = children.find(part);
     at = child ? child->get() : at->register_module(part, std::make_shared<torch::nn::Module>(part)).get();
   }
-  return *at;
+  return {at, std::string(name)};
 }
 
 int NetworkImpl::add(Node node) {
@@ -98,10 +96,9 @@ int NetworkImpl::add(Node node) {
   for (const int i : node.inputs)
     require(i >= 0 && i < int(nodes_.size()), "node '{}' takes the value of node {}, but there are {} before it",
             node.name, i, nodes_.size());
-  const size_t dot = node.name.rfind('.');
   const auto register_here = [&](auto module) {
-    torch::nn::Module& parent = dot == std::string::npos ? *this : folder(std::string_view(node.name).substr(0, dot));
-    parent.register_module(dot == std::string::npos ? node.name : node.name.substr(dot + 1), module);
+    const auto [parent, leaf] = place(node.name);
+    parent->register_module(leaf, module);
   };
   if (node.layer) register_here(node.layer);
   if (node.batch_norm) register_here(node.batch_norm.ptr());
@@ -116,7 +113,8 @@ int NetworkImpl::add(Node node) {
 void NetworkImpl::put(int node, std::shared_ptr<TensorTransform> transform) {
   require(node >= 0 && node < int(nodes_.size()), "there is no node {}", node);
   if (transform) transform->train(is_training());
-  nodes_[size_t(node)].output.put(folder(nodes_[size_t(node)].name), "output", std::move(transform));
+  const auto [parent, leaf] = place(nodes_[size_t(node)].name);  // not inside the layer, which other networks may share
+  nodes_[size_t(node)].output.put(*parent, leaf + "_output", std::move(transform));
 }
 
 int NetworkImpl::append(Op op, const std::string& name, std::vector<int> inputs) {

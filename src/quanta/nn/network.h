@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "quanta/nn/layers.h"
@@ -113,7 +114,7 @@ class NetworkImpl : public torch::nn::Module {
   int find(std::string_view name) const;
   /// Indices of the nodes that use a node's value.
   std::vector<int> users(int node) const;
-  /// Puts a transform into a node's output slot; null empties it.
+  /// Puts a transform into a node's output slot, registered as "<name>_output"; null empties it.
   void put(int node, std::shared_ptr<TensorTransform> transform);
 
   /// The blocks in order; together they hold every node but the input. A cut lies behind a node whose value is the only
@@ -127,7 +128,8 @@ class NetworkImpl : public torch::nn::Module {
 
  private:
   int append(Op op, const std::string& name, std::vector<int> inputs);
-  torch::nn::Module& folder(std::string_view name);
+  /// The module to register a name in, made if need be, and what the name is there.
+  std::pair<torch::nn::Module*, std::string> place(std::string_view name);
 
   std::vector<Node> nodes_;
   std::string block_;

@@ -252,6 +252,9 @@ TEST(Slots, ActAndAreCopied) {
   net->put(net->find("conv1"), std::make_shared<Scale>());  // with a buffer, inside a layer's own node
   const auto y = net->forward(x);
   EXPECT_TRUE(torch::equal(y, Network(net->copy())->forward(x)));
+  auto value = x;
+  for (const Block& block : net->blocks()) value = net->part(block)->forward(value);
+  EXPECT_TRUE(torch::equal(y, value));
   net->put(net->find("relu"), nullptr);
   layer->put(QuantizableLayer::Place::Weight, nullptr);
   EXPECT_GT(difference(y, net->forward(x)), 1e-4);

@@ -223,7 +223,7 @@ class Ptq {
         const auto part = net_->part(unit.block);
         if (quantizable_layers(*part).empty()) continue;
         UnitData data{.quantized = q, .reference = x, .target = y, .unit = float_->part(unit.block)};
-        if (!o_.blocks && o_.learn && unit.block.first + unit.block.last != block.first + block.last) {
+        if (!o_.blocks && o_.learn && (unit.block.first != block.first || unit.block.last != block.last)) {
           const Seen in_float = see(*float_, block, unit.block, x, true);
           data.reference = in_float.input;
           data.target = in_float.output;

@@ -99,6 +99,7 @@ void check(const UnitData& data, const ReconstructOptions& o) {
   require(o.drop >= 0 && o.drop <= 1, "drop is the probability of a quantized value, in [0, 1], got {}", o.drop);
   require(o.p > 0, "the exponent of the Lp loss must be positive, got {}", o.p);
   require(o.selected > 0 && o.selected <= 1, "the share of learned weights lies in (0, 1], got {}", o.selected);
+  require(!o.learn_scale || o.grid.scheme == GridScheme::Uniform, "only the scales of uniform grids are learned");
   require(!o.fisher || o.loss == ReconstructionLoss::L2, "the Fisher option weights the L2 loss");
   require(!o.fisher || data.gradient.defined(), "the Fisher option needs gradients of the task's loss: give labels");
   require(o.augment == FeatureAugmentation::None || data.unit, "feature augmentation needs the float unit");

@@ -19,19 +19,12 @@ torch::Tensor quantize_stochastic(const torch::Tensor& x, const QuantParams& p, 
       for (int64_t i = b * kBlock; i < std::min(x.numel(), (b + 1) * kBlock); ++i) to[i] = draw.uniform();
     }
   });
-  // floor(v + u) is v + u - 1/2 rounded to nearest but where that is a tie, which has no weight.
-  QuantParams unit = p;
+  QuantParams unit = p, step = p;
   unit.scale = torch::ones_like(p.scale, torch::kFloat64);
-  const auto rows = rows_of(x.detach().to(torch::kFloat64), p.axis, p.group);
-  auto ratio = rows / p.scale.detach().to(torch::kFloat64).view({-1, 1});
-  if (p.axis > 0) {
-    std::vector<int64_t> shape{x.size(p.axis)};
-    for (int64_t i = 0; i < x.dim(); ++i)
-      if (i != p.axis) shape.push_back(x.size(i));
-    ratio = ratio.view(shape).movedim(0, p.axis);
-  } else {
-    ratio = ratio.view(x.sizes());
-  }
+  step.scale = p.scale.detach().to(torch::kFloat64);
+  step.zero_point = torch::zeros_like(p.zero_point);
+  const auto ratio = x.detach() / dequantize(torch::ones(x.sizes(), torch::kInt32), step);
+  // floor(v + u) is v + u - 1/2 rounded to nearest but where that is a tie, which has no weight.
   return quantize(ratio + noise - 0.5, unit);
 }
 

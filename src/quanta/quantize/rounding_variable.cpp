@@ -165,15 +165,12 @@ WeightGrid RoundingVariable::grid() const {
   if (!log_scale.requires_grad()) return grid_;
   WeightGrid grid = grid_;
   const auto factor = log_scale.exp();
-  if (grid.uniform.scale.defined()) {
-    grid.uniform.scale = grid.uniform.scale * factor.flatten();
-    const auto code = torch::arange(grid.levels.size(1), torch::kLong) + grid.first;
-    // As dequantize() computes it, so that the weights are decoded codes to the last bit.
-    grid.levels =
-        (code - grid.uniform.zero_point.view({-1, 1})).to(factor.scalar_type()) * grid.uniform.scale.view({-1, 1});
-  } else {
-    grid.levels = grid.levels * factor;
-  }
+  require(grid.uniform.scale.defined(), "only the scales of uniform grids are learned");
+  grid.uniform.scale = grid.uniform.scale * factor.flatten();
+  // As dequantize() computes it, so that the weights are decoded codes to the last bit.
+  const auto code = torch::arange(grid.levels.size(1), torch::kLong) + grid.first;
+  grid.levels =
+      (code - grid.uniform.zero_point.view({-1, 1})).to(factor.scalar_type()) * grid.uniform.scale.view({-1, 1});
   return grid;
 }
 

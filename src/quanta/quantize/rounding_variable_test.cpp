@@ -216,6 +216,7 @@ TEST(WeightGrid, SlotLeavesHardWeightsAlone) {
   for (const auto scheme : {GridScheme::Uniform, GridScheme::Power, GridScheme::Log})
     for (const bool symmetric : {true, false})
       for (const auto& bits : {std::vector<int>{2}, std::vector<int>{4}, std::vector<int>{8}, mixed}) {
+        if (scheme != GridScheme::Uniform && bits.size() > 1) continue;
         GridOptions options{.scheme = scheme};
         options.uniform.symmetric = symmetric;
         const auto grid = weight_grid(w, bits, options);
@@ -243,36 +244,24 @@ TEST(WeightGrid, UniformIsPlainQuantization) {
   EXPECT_TRUE(torch::equal(rounding.nearest(), plain.decode(plain.encode(w))));
 }
 
-TEST(WeightGrid, Power) {
+TEST(WeightGrid, PowerAndLog) {
   // Exponent 1 is the uniform symmetric grid.
   const auto w = normal({4, 200}, 12);
   const auto grid = weight_grid(w, {4}, {.scheme = GridScheme::Power, .exponent = 1});
-  const auto m = w.abs().amax(1, true);
-  EXPECT_TRUE(torch::allclose(grid.levels, torch::arange(-7, 8, torch::kFloat64) * m / 7, 0, 1e-12));
-  // Weights on sign(k) (k / 7)^2 are those of exponent 1/2, which the search finds.
-  const auto k = torch::arange(-7, 8, torch::kFloat64).view({1, -1});
-  const auto squares = k.sign() * (k / 7).square();
-  EXPECT_NEAR(search_exponent(squares, 4), 0.5, 2e-3);
-  const auto exact = weight_grid(squares, {4}, {.scheme = GridScheme::Power, .exponent = 0.5});
-  EXPECT_TRUE(torch::allclose(exact.levels, squares, 0, 1e-12));
-  // Companding: |x| = u^p with uniform u wants (1 + 2 p) / (3 p).
-  const auto u = (torch::arange(20000, torch::kFloat64) + 0.5) / 20000;
-  EXPECT_NEAR(search_exponent(u.view({1, -1}), 8), 1, 0.02);
-  EXPECT_NEAR(search_exponent(u.square().view({1, -1}), 8), 0.8333, 0.02);
-}
-
-TEST(WeightGrid, Log) {
-  const auto grid = weight_grid(torch::tensor({{4.0, -1.0}}, torch::kFloat64), {3}, {.scheme = GridScheme::Log});
-  EXPECT_TRUE(torch::equal(grid.levels, torch::tensor({{-4.0, -2.0, -1.0, 0.0, 1.0, 2.0, 4.0}}, torch::kFloat64)));
+  EXPECT_TRUE(torch::allclose(grid.levels, torch::arange(-7, 8, torch::kFloat64) * w.abs().amax(1, true) / 7, 1e-6));
+  const auto log = weight_grid(torch::tensor({{4.0, -1.0}}, torch::kFloat64), {3}, {.scheme = GridScheme::Log});
+  EXPECT_TRUE(torch::equal(log.levels, torch::tensor({{-4.0, -2.0, -1.0, 0.0, 1.0, 2.0, 4.0}}, torch::kFloat64)));
 }
 
 TEST(WeightGrid, Errors) {
   const auto w = torch::ones({3, 2});
   EXPECT_THAT([&] { weight_grid(w, {4, 4}); }, ThrowsMessage<Error>(HasSubstr("3 rows got 2 widths")));
   EXPECT_THAT([&] { weight_grid(w, {9}); }, ThrowsMessage<Error>(HasSubstr("1 to 8 bits, got 9")));
-  EXPECT_THAT([&] { weight_grid(w, {1}, {.scheme = GridScheme::Log}); }, ThrowsMessage<Error>(HasSubstr("2 to 8")));
-  EXPECT_THAT([&] { weight_grid(w, {4}, {.scheme = GridScheme::Power, .exponent = 3}); },
-              ThrowsMessage<Error>(HasSubstr("(0, 2]")));
+  EXPECT_THAT(
+      [&] {
+        weight_grid(w, {2, 3, 4}, {.scheme = GridScheme::Log});
+      },
+      ThrowsMessage<Error>(HasSubstr("uniform grid")));
 }
 
 }  // namespace

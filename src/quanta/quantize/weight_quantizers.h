@@ -131,11 +131,11 @@ class PowerOfTwoQuantizer : public ScaledQuantizer {
 };
 
 struct PowerOptions {
-  int bits = 4;             ///< 2 to 8; 1 to 8 if unsigned
-  int64_t axis = -1;        ///< a scale for each channel; the exponent is always one
-  bool is_signed = true;    ///< else codes [0, 2^bits - 1], for values that are not negative
-  double exponent = 0;      ///< in (0, 1.2]; 0: fit() searches it
-  std::vector<double> set;  ///< search among these only, such as 1, 1/2, 1/3, which need no tables in integers
+  int bits = 4;               ///< 2 to 8; 1 to 8 if unsigned
+  int64_t axis = -1;          ///< a scale for each channel; the exponent is always one
+  bool is_signed = true;      ///< else codes [0, 2^bits - 1], for values that are not negative
+  double exponent = 0;        ///< in (0, 1.2]; 0: fit() searches it
+  std::vector<double> set{};  ///< search among these only, such as 1, 1/2, 1/3, which need no tables in integers
 };
 
 /// Uniform in the domain of powers (arXiv 2308.05600): with M = max|x| and m = 2^(bits - 1) - 1 (unsigned: 2^bits - 1)

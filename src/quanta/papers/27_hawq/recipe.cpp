@@ -54,10 +54,6 @@ std::vector<double> steps() {
   return all;
 }
 
-std::string list(const std::vector<double>& values) {
-  return fmt::format("{:.4f}", fmt::join(values, ", "));
-}
-
 class Study {
  public:
   Study(const Config& config, const RunContext& context, const VisionData& data, Report& report)
