@@ -3,7 +3,6 @@
 
 #include <cstdlib>
 #include <cstring>
-#include <optional>
 #include <sstream>
 
 #include "quanta/core/error.h"
@@ -138,6 +137,23 @@ Network quantized(const Network& net, const torch::Tensor& x, const Scheme& sche
   return made;
 }
 
+/// A copy whose biases are whole steps of the products they are added to, as integer arithmetic and the file have them.
+Network with_whole_biases(const Network& net) {
+  const Network made = net->copy();
+  const auto step = [](const Slot& slot) {
+    return slot.as<FakeQuantize>()->quantizer().params().scale.to(torch::kFloat64);
+  };
+  const torch::NoGradGuard no_grad;
+  for (const Node& node : made->nodes()) {
+    if (!node.layer || !node.layer->bias.defined()) continue;
+    int from = node.inputs[0];
+    while (!made->nodes()[size_t(from)].output) from = made->nodes()[size_t(from)].inputs[0];
+    const auto unit = step(node.layer->slot(Place::Weight)) * step(made->nodes()[size_t(from)].output);
+    node.layer->bias.copy_((node.layer->bias / unit).round() * unit);
+  }
+  return made;
+}
+
 double output_step(const Network& net) {
   return net->nodes().back().output.as<FakeQuantize>()->quantizer().params().scale.item<double>();
 }
@@ -169,15 +185,13 @@ TEST_F(Onnx, EveryQuantizedOperation) {
   const Network net = every_operation(false);
   std::map<std::string, double> steps;
   for (const auto& [name, scheme] : schemes) {
-    const Network made = quantized(net, x, scheme);
+    const Network made = with_whole_biases(quantized(net, x, scheme));
     steps[name] = output_step(made);
     add(name, made, x);
   }
   for (const auto& [name, out] : run()) {
     EXPECT_LT(distance(out.ours, out.plain), 1.01 * steps.at(name)) << name;
     EXPECT_LT(distance(out.ours, out.optimized), 1.01 * steps.at(name)) << name << ": " << out.kinds;
-    printf("%s: %g %g steps; %s\n", name.c_str(), distance(out.ours, out.plain) / steps.at(name),
-           distance(out.ours, out.optimized) / steps.at(name), out.kinds.c_str());
   }
 }
 
@@ -190,17 +204,17 @@ TEST_F(Onnx, EveryNetwork) {
     net->forward(x);  // some moments
     net->eval();
     add(name, net, x);
-    const Network made = quantized(net, x);
+    const Network made = with_whole_biases(quantized(net, x));
     steps[name + "_int8"] = output_step(made);
     add(name + "_int8", made, x);
   }
+  // An untrained network's logits hardly differ, so that a single code that falls to the other side within it moves
+  // them by more than a step; a wrong scale moves them by dozens.
   for (const auto& [name, out] : run()) {
-    const double tolerance = steps.contains(name) ? 1.01 * steps.at(name) : 2e-5 * out.ours.abs().max().item<double>();
+    const double tolerance = steps.contains(name) ? 3.01 * steps.at(name) : 2e-5 * out.ours.abs().max().item<double>();
     EXPECT_LT(distance(out.ours, out.plain), tolerance) << name;
     EXPECT_LT(distance(out.ours, out.optimized), tolerance) << name << ": " << out.kinds;
-    if (name.ends_with("_int8"))
-      printf("%s: %g %g steps; %s\n", name.c_str(), distance(out.ours, out.plain) / steps.at(name),
-             distance(out.ours, out.optimized) / steps.at(name), out.kinds.c_str());
+    EXPECT_EQ(out.kinds.find(" QLinearConv ") != std::string::npos, steps.contains(name)) << name << ": " << out.kinds;
   }
 }
 
@@ -220,31 +234,44 @@ TEST_F(Onnx, DeadChannelsKeepTheirBias) {
   EXPECT_LT(distance(out.ours, out.optimized), 1.01 * output_step(made));
 }
 
-TEST_F(Onnx, RealImages) {
-  if (!find_data("cifar10")) GTEST_SKIP() << "CIFAR-10 was not found; set QUANTA_DATA";
-  const ImageSplits data = load_images("cifar10");
-  const ImageSet train = data.train.take(6000), test = data.test;
+class OnnxOnRealImages : public Onnx, public ::testing::WithParamInterface<const char*> {};
+
+TEST_P(OnnxOnRealImages, GivesTheSameAnswers) {
+  const std::string name = GetParam();
+  if (!find_data(name)) GTEST_SKIP() << name << " was not found; set QUANTA_DATA";
+  const ImageSplits data = load_images(name);
+  const ImageSet train = subset(data.train, 6000, 0);
   const auto normalization = Normalization::measure(train);
-  Network net = vision_model("resnet20", {.width = 0.5});
-  train_images(net, train, {}, normalization, {.epochs = 2, .batch = 64, .rate = 0.1});
+  Network net = micro_mobile(16, {.channels = train.channels()});
+  train_images(net, train, {}, normalization, {.epochs = 2, .batch = 64, .rate = 0.05});
   net->eval();
   const auto images = [&](const ImageSet& set) { return normalization.apply(set.to_float()); };
-  const auto x = images(test);
-  Network made = quantized(net, images(train.take(512)));
+  const auto x = images(data.test);
+  const Network made = quantized(net, images(train.take(640)));
+  const double step = output_step(made);
   add("float", net, x);
   add("int8", made, x);
-  for (const auto& [name, out] : run()) {
-    EXPECT_TRUE(torch::equal(out.ours.argmax(1), out.plain.argmax(1))) << name;
-    EXPECT_TRUE(torch::equal(out.ours.argmax(1), out.optimized.argmax(1))) << name;
-    EXPECT_LT(distance(out.ours, out.plain), 1.01 * output_step(made)) << name;
-    EXPECT_LT(distance(out.ours, out.optimized), 1.01 * output_step(made)) << name;
-    printf("%s: accuracy %g, %g %g steps, argmax differs %d %d; %s\n", name.c_str(),
-           (out.ours.argmax(1) == test.labels).to(torch::kFloat).mean().item<double>(),
-           distance(out.ours, out.plain) / output_step(made), distance(out.ours, out.optimized) / output_step(made),
-           (out.ours.argmax(1) != out.plain.argmax(1)).sum().item<int>(),
-           (out.ours.argmax(1) != out.optimized.argmax(1)).sum().item<int>(), out.kinds.c_str());
+  add("int8_whole", with_whole_biases(made), x);
+  for (const auto& [kind, out] : run()) {
+    const auto order = out.ours.argsort(1, /*descending=*/true);
+    const auto best = out.ours.gather(1, order);
+    const auto clear = best.select(1, 0) - best.select(1, 1) > 1.01 * step;
+    const auto differ = [&](const torch::Tensor& theirs) { return out.ours.argmax(1) != theirs.argmax(1); };
+    for (const auto& theirs : {out.plain, out.optimized}) {
+      EXPECT_LT(distance(out.ours, theirs), 1.01 * step) << kind;
+      EXPECT_EQ((differ(theirs) & clear).sum().item<int>(), 0) << kind;
+    }
+    // Where the file holds the very network, every answer is the same; only the rounding of ONNX Runtime's own integer
+    // kernels may decide between two logits that lie no more than a step apart.
+    if (kind != "int8") {
+      EXPECT_EQ(differ(out.plain).sum().item<int>(), 0) << kind;
+      EXPECT_LE(differ(out.optimized).sum().item<int>(), data.test.size() / 2000) << kind;
+    }
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(Data, OnnxOnRealImages, ::testing::Values("mnist", "cifar10"),
+                         [](const auto& info) { return info.param; });
 
 }  // namespace
 }  // namespace quanta
