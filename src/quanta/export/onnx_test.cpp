@@ -7,7 +7,7 @@
 #include "quanta/core/error.h"
 #include "quanta/nn/fold.h"
 #include "quanta/quantize/fake_quantize.h"
-#include "quanta/quantize/weight_grid.h"
+#include "quanta/quantize/weight_quantizers.h"
 
 namespace quanta {
 namespace {
@@ -255,7 +255,7 @@ TEST(Onnx, RefusesWhatItCannotExpress) {
     return message([&](Network& net) { net->nodes()[size_t(net->find("fc"))].layer->put(Place::Weight, transform); });
   };
   EXPECT_THAT(on_relu(std::make_shared<Doubling>()), AllOf(HasSubstr("'relu'"), HasSubstr("no quantizer")));
-  EXPECT_THAT(on_weight(std::make_shared<LevelQuantizer>(4)), AllOf(HasSubstr("'fc'"), HasSubstr("uniform only")));
+  EXPECT_THAT(on_weight(std::make_shared<CodebookQuantizer>()), AllOf(HasSubstr("'fc'"), HasSubstr("uniform only")));
   EXPECT_THAT(on_relu(std::make_shared<UniformQuantizer>()),
               AllOf(HasSubstr("'relu' is not set"), HasSubstr("calibrate")));
   EXPECT_THAT(on_relu(grid({.bits = 12})), AllOf(HasSubstr("8 bits"), HasSubstr("'relu' are 0 to 4095")));

@@ -25,8 +25,9 @@ TEST(Recipe16, LeavesWhatItPromises) {
                            "W4A8, trained, naive folding"})
     EXPECT_THAT(results, ::testing::Contains(name));
   for (const Check& check : report.checks)
-    if (check.name == "folding is exact" || check.name == "outliers keep the function" || check.name == "size")
+    if (check.name == "folding is exact" || check.name == "outliers keep the function" || check.name == "size") {
       EXPECT_TRUE(check.holds) << check.name << ": " << check.detail;
+    }
   for (const char* file :
        {"model.safetensors", "model.onnx", "integer.safetensors", "report.html", "float-seed3.safetensors"})
     EXPECT_TRUE(std::filesystem::exists(folder / file)) << file;
