@@ -9,6 +9,7 @@
 #include <set>
 
 #include "quanta/core/error.h"
+#include "quanta/core/random.h"
 #include "quanta/nn/fold.h"
 #include "quanta/quantize/dynamic_quantizer.h"
 #include "quanta/quantize/fake_quantize.h"

@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "quanta/core/error.h"
+#include "quanta/core/random.h"
 
 namespace quanta {
 namespace {

@@ -4,10 +4,7 @@
 
 #include <cstdint>
 #include <functional>
-#include <optional>
 #include <vector>
-
-#include "quanta/core/random.h"
 
 namespace quanta {
 

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "quanta/core/error.h"
+#include "quanta/core/random.h"
 
 namespace quanta {
 namespace {

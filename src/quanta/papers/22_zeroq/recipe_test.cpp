@@ -47,7 +47,9 @@ TEST_F(Recipe22, WritesAWholeReport) {
   const Report again = run({});
   EXPECT_EQ(std::filesystem::last_write_time(context.out / "gratings-float-0.safetensors"), trained);
   for (size_t i = 0; i < report.results.size(); ++i)
-    if (report.results[i].unit == "%") EXPECT_EQ(report.results[i].value, again.results[i].value);
+    if (report.results[i].unit == "%") {
+      EXPECT_EQ(report.results[i].value, again.results[i].value);
+    }
 }
 
 TEST_F(Recipe22, MissingDataIsLeftOut) {
