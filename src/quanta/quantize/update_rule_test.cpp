@@ -21,7 +21,7 @@ torch::Tensor five_steps(UpdateRule rule, double factor = 1) {
 }
 
 TEST(UpdateRule, IsThatOfPyTorch) {
-  // From torch.optim in Python.
+  // From torch.optim in Python, whose NAdam keeps a product of momenta as float32.
   const std::vector<std::pair<UpdateRule, std::vector<double>>> expected = {
       {UpdateRule::Sgd, {0.612792370832, -0.898483740340, 1.281397188903}},
       {UpdateRule::RmsProp, {0.795944565485, -0.953886435260, 1.709186634665}},
@@ -30,7 +30,7 @@ TEST(UpdateRule, IsThatOfPyTorch) {
       {UpdateRule::Adamax, {0.549611169336, -1.200744685950, 1.950818405126}},
       {UpdateRule::NAdam, {0.540263165922, -1.209902817832, 1.959939233290}}};
   for (const auto& [rule, values] : expected)
-    EXPECT_LT((five_steps(rule) - torch::tensor(values, torch::kFloat64)).abs().max().item<double>(), 1e-10)
+    EXPECT_LT((five_steps(rule) - torch::tensor(values, torch::kFloat64)).abs().max().item<double>(), 1e-9)
         << int(rule);
 }
 
