@@ -150,11 +150,23 @@ Finding examine_blas(const std::optional<std::string>& core, const CpuFeatures& 
   if (const char* held = environment("OPENBLAS_CORETYPE"); held && *held)
     finding.advice = fmt::format("unset OPENBLAS_CORETYPE (it is {})", held);
   else
-    finding.advice =
-        fmt::format("OpenBLAS does not know this processor: set OPENBLAS_CORETYPE={}", cpu.bfloat16 ? "Cooperlake"
-                                                                                       : cpu.avx512 ? "SkylakeX"
-                                                                                                    : "Haswell");
+    finding.advice = fmt::format("OpenBLAS does not know this processor: set OPENBLAS_CORETYPE={}",
+                                 wider_blas_core(core, cpu, environment).value());
   return finding;
+}
+
+std::optional<std::string> wider_blas_core(const std::optional<std::string>& core, const CpuFeatures& cpu,
+                                           const Environment& environment) {
+  const char* chosen = environment("OPENBLAS_CORETYPE");
+  const int width = core ? kernel_width(*core) : 0;
+  const int possible = cpu.avx512 ? 3 : cpu.avx2 ? 2 : 1;
+  if ((chosen && *chosen) || width == 0 || width >= possible) return std::nullopt;
+  return cpu.bfloat16 ? "Cooperlake" : cpu.avx512 ? "SkylakeX" : "Haswell";
+}
+
+bool choose_blas_core() {
+  const auto core = wider_blas_core(openblas_core(), CpuFeatures::detect(), std::getenv);
+  return core && setenv("OPENBLAS_CORETYPE", core->c_str(), 1) == 0;
 }
 
 Finding examine_threads(int cores, const Environment& environment) {

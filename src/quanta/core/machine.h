@@ -49,6 +49,15 @@ using Environment = std::function<const char*(const char*)>;
 /// a newer processor.
 Finding examine_blas(const std::optional<std::string>& core, const CpuFeatures& cpu, const Environment& environment);
 
+/// The core type whose kernels this processor could run though OpenBLAS, which does not know it, took narrower ones
+/// (seven times as slow a matrix product); none if all is well or the user has chosen.
+std::optional<std::string> wider_blas_core(const std::optional<std::string>& core, const CpuFeatures& cpu,
+                                           const Environment& environment);
+
+/// Names that core type in OPENBLAS_CORETYPE, which OpenBLAS reads when it is loaded: restart the program (process.h)
+/// if this is true. False if nothing is to be gained.
+bool choose_blas_core();
+
 /// Whether OpenMP's settings suit a machine with so many cores.
 Finding examine_threads(int cores, const Environment& environment);
 

@@ -60,6 +60,15 @@ TEST(Machine, BlasThatDoesNotKnowTheProcessor) {
   EXPECT_THAT(none.advice, HasSubstr("libopenblas0-pthread"));
 }
 
+TEST(Machine, WiderBlasCore) {
+  EXPECT_EQ(wider_blas_core("Prescott", kBfloat16, with({})), "Cooperlake");
+  EXPECT_EQ(wider_blas_core("Haswell", kAvx512, with({})), "SkylakeX");
+  EXPECT_EQ(wider_blas_core("SkylakeX", kAvx512, with({})), std::nullopt);
+  EXPECT_EQ(wider_blas_core("FutureLake", kAvx512, with({})), std::nullopt);
+  EXPECT_EQ(wider_blas_core({}, kAvx512, with({})), std::nullopt);
+  EXPECT_EQ(wider_blas_core("Haswell", kAvx512, with({{"OPENBLAS_CORETYPE", "Haswell"}})), std::nullopt);
+}
+
 TEST(Machine, ThreadSettings) {
   const Finding plain = examine_threads(2, with({}));
   EXPECT_EQ(plain.state, State::kOk);

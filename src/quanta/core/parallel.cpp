@@ -11,6 +11,7 @@
 #include <mutex>
 
 #include "quanta/core/error.h"
+#include "quanta/core/process.h"
 
 namespace quanta {
 
@@ -56,11 +57,7 @@ void restart_with_bounded_spinning(char** argv) {
   // Tens of microseconds (a pause takes 10 to 140 cycles): enough to bridge the gap between the parallel regions of a
   // training step; twenty times as much costs a factor of five in processor time beside a busy neighbour.
   setenv("GOMP_SPINCOUNT", "1000", 0);
-  // The path rather than /proc/self/exe itself: the process should keep its name.
-  std::error_code error;
-  const auto program = std::filesystem::read_symlink("/proc/self/exe", error);
-  if (!error) execv(program.c_str(), argv);
-  // Where that fails (no /proc) the program goes on, only less polite.
+  restart(argv);  // where that fails (no /proc) the program goes on, only less polite
 }
 
 }  // namespace quanta

@@ -145,4 +145,11 @@ std::optional<fs::path> find_program(std::string_view name) {
   }
 }
 
+void restart(char** argv) {
+  // The path rather than /proc/self/exe itself: the process should keep its name.
+  std::error_code error;
+  const auto program = std::filesystem::read_symlink("/proc/self/exe", error);
+  if (!error) execv(program.c_str(), argv);
+}
+
 }  // namespace quanta

@@ -23,4 +23,8 @@ ProcessResult run_process(const std::filesystem::path& program, const std::vecto
 /// The path of an executable: of that name in a folder of PATH, or the name itself if it holds a slash.
 std::optional<std::filesystem::path> find_program(std::string_view name);
 
+/// Starts this program again with the environment as it is now, for what libraries read when they are loaded. Returns
+/// only if that is impossible.
+void restart(char** argv);
+
 }  // namespace quanta
