@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "quanta/core/error.h"
+#include "quanta/models/vit.h"
 #include "quanta/nn/fold.h"
 #include "quanta/nn/init.h"
 #include "quanta/quantize/fake_quantize.h"
@@ -118,6 +119,22 @@ TEST(GradientPtq, NearestIsPlainRounding) {
   const auto w = quantizable_layers(*folded)[1].second->weight.detach();
   plain.fit(w);
   EXPECT_TRUE(torch::equal(quantizable_layers(*result.net)[1].second->weight, plain.decode(plain.encode(w))));
+}
+
+TEST(GradientPtq, VisionTransformer) {
+  auto net = vit({.input = 8, .patch = 4, .width = 16, .depth = 2, .heads = 2, .classes = 5});
+  net->eval();
+  for (const auto preset : {PtqPreset::Nearest, PtqPreset::AdaRound, PtqPreset::Brecq, PtqPreset::QDrop}) {
+    const auto result = gradient_ptq(net, calibration(), quick(preset, {"activation_bits=4", "steps=30"}));
+    expect_deployable(result.net);
+    for (const auto& [name, layer] : quantizable_layers(*result.net)) {
+      if (name == "patch_embed" || name == "head") continue;
+      const auto held = layer->slot(QuantizableLayer::Place::Input).as<FakeQuantize>();
+      ASSERT_TRUE(held) << name;
+      EXPECT_EQ(held->quantizer().bits(), 4);
+    }
+    EXPECT_TRUE(result.net->nodes()[size_t(result.net->find("norm"))].output.as<FakeQuantize>());
+  }
 }
 
 TEST(GradientPtq, FisherAndKl) {
