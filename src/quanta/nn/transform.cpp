@@ -5,8 +5,7 @@
 namespace quanta {
 
 void Slot::put(torch::nn::Module& owner, const std::string& name, std::shared_ptr<TensorTransform> transform) {
-  // Not only if held_: a part of a network shares modules that already know the other's transform.
-  if (owner.named_children().contains(name)) owner.unregister_module(name);
+  if (held_) owner.unregister_module(name);
   if (transform) owner.register_module(name, transform);
   held_ = std::move(transform);
 }
