@@ -13,8 +13,8 @@
 #include "quanta/export/onnx.h"
 #include "quanta/models/mini_nets.h"
 #include "quanta/models/vision.h"
-#include "quanta/nn/fold.h"
 #include "quanta/quantize/fake_quantize.h"
+#include "quanta/quantize/ptq.h"
 #include "quanta/train/images.h"
 
 namespace quanta {
@@ -106,35 +106,9 @@ Network every_operation(bool normalization) {
   return net;
 }
 
-struct Scheme {
-  UniformOptions weight{.symmetric = true, .narrow = true, .axis = 0};
-  UniformOptions activation{};
-};
-
-/// A copy with normalizations folded and quantizers where values are written to memory, calibrated with x.
-Network quantized(const Network& net, const torch::Tensor& x, const Scheme& scheme = {}) {
-  Network made = fold_batch_norm(net);
-  std::vector<std::shared_ptr<FakeQuantize>> all;
-  const auto fake = [&](const UniformOptions& options) {
-    all.push_back(std::make_shared<FakeQuantize>(options, ObserverOptions{.kind = ObserverKind::MinMax}));
-    all.back()->observe(true);
-    all.back()->quantize(false);
-    return all.back();
-  };
-  for (size_t i = 0; i < made->nodes().size(); ++i) {
-    const Node& node = made->nodes()[i];
-    if (node.layer) node.layer->put(Place::Weight, fake(scheme.weight));
-    const auto users = made->users(int(i));
-    const bool clipped_next = users.size() == 1 && (made->nodes()[size_t(users[0])].op == Op::Relu ||
-                                                    made->nodes()[size_t(users[0])].op == Op::Relu6);
-    const bool keeps =
-        node.op == Op::MaxPool || node.op == Op::Flatten || node.op == Op::ChannelShuffle || node.op == Op::Upsample;
-    if (!keeps && !clipped_next) made->put(int(i), fake(scheme.activation));
-  }
-  const torch::NoGradGuard no_grad;
-  made->forward(x);
-  for (const auto& f : all) f->freeze();
-  return made;
+Network quantized(const Network& net, const torch::Tensor& x, PtqOptions options = {}) {
+  options.quantize_output = true;
+  return ptq(net, x, options);
 }
 
 /// A copy whose biases are whole steps of the products they are added to, as integer arithmetic and the file have them.
@@ -170,7 +144,7 @@ TEST_F(Onnx, EveryFloatOperation) {
 }
 
 TEST_F(Onnx, EveryQuantizedOperation) {
-  const std::map<std::string, Scheme> schemes{
+  const std::map<std::string, PtqOptions> schemes{
       {"per_channel", {}},
       {"per_tensor", {.weight{.symmetric = true}}},
       {"affine_weights", {.weight{}}},
