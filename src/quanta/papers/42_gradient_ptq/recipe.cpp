@@ -194,7 +194,7 @@ Examples Study::calibration(const std::string& kind, uint64_t seed) const {
     const ImageSet set = subset(data_.train, std::min(count, data_.train.size()), seed + 1000);
     return {.inputs = inputs(set), .targets = set.labels};
   }
-  const auto shape = data_.train.take(1).images.sizes().slice(1);
+  const auto shape = data_.train.images.sizes().slice(1);
   if (kind == "domain") {
     const auto glyphs = glyph_digits({.count = count, .size = shape[1], .seed = seed}).to_float();
     return {.inputs = normalization_.apply(glyphs.expand({count, shape[0], shape[1], shape[2]}))};
