@@ -465,7 +465,7 @@ Report run(const Config& config, const RunContext& context) {
 Recipe recipe_16() {
   return {.title = "Integer inference: the whitepaper's toolchain (arXiv 1806.08342)",
           .kind = "quantized",
-          .seconds = 120,
+          .seconds = 130,
           .run = run};
 }
 

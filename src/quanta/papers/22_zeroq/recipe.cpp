@@ -501,7 +501,7 @@ Report run(const Config& config, const RunContext& context) {
 Recipe recipe_22() {
   return {.title = "ZeroQ: zero-shot quantization with distilled data and mixed precision",
           .kind = "quantized",
-          .seconds = 100,
+          .seconds = 120,
           .run = run};
 }
 

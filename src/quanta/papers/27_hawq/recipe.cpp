@@ -480,7 +480,7 @@ Report run(const Config& config, const RunContext& context) {
 Recipe recipe_27() {
   return {.title = "HAWQ: bits and fine-tuning order by Hessian eigenvalues",
           .kind = "quantized",
-          .seconds = 100,
+          .seconds = 115,
           .run = run};
 }
 

@@ -605,7 +605,7 @@ Report run(const Config& config, const RunContext& context) {
 Recipe recipe_42() {
   return {.title = "Gradient-based post-training quantization (arXiv 2308.07662)",
           .kind = "quantized",
-          .seconds = 120,
+          .seconds = 220,
           .run = run};
 }
 
