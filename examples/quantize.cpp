@@ -1,5 +1,5 @@
-// Takes a small convolutional network to 8 bits, runs it in integers alone, and writes it for ONNX Runtime; then to 3 bits, after
-// training and by training.
+// Takes a small convolutional network to 8 bits, runs it in integers alone, and writes it for ONNX Runtime; then to 3
+// bits, after training and by training.
 #include <cstdio>
 
 #include "quanta/data/gratings.h"

@@ -39,10 +39,10 @@ std::optional<std::filesystem::path> find_data(std::string_view name, const std:
 /// The same; if it is missing, an Error that says where it was looked for, how to get it and what may stand in for it.
 std::filesystem::path require_data(std::string_view name, const std::filesystem::path& dir = {});
 
-/// Loads an image set: mnist, cifar10, medical_mnist, glyph_digits (28x28), glyph_hues (32x32 RGB) or gratings (16x16 RGB).
-/// The last three are generated (10,000 train and 2,000 test images of seed 0; gratings 4,000 of seed 1 and 2,000 of
-/// seed 2; `source` "generated") unless the data folder has a copy.
-/// Error if it is missing (as above) or damaged; UsageError if it is not an image set.
+/// Loads an image set: mnist, cifar10, medical_mnist, glyph_digits (28x28), glyph_hues (32x32 RGB) or gratings (16x16
+/// RGB). The last three are generated (10,000 train and 2,000 test images of seed 0; gratings 4,000 of seed 1 and 2,000
+/// of seed 2; `source` "generated") unless the data folder has a copy. Error if it is missing (as above) or damaged;
+/// UsageError if it is not an image set.
 ImageSplits load_images(std::string_view name, const std::filesystem::path& dir = {});
 
 /// As load_images, but a missing set is replaced by its stand-in (glyph_digits for mnist and medical_mnist, glyph_hues
