@@ -113,7 +113,7 @@ json parse_metadata(const Safetensors& file, const std::filesystem::path& path, 
 }  // namespace
 
 void save_checkpoint(const std::filesystem::path& path, const torch::nn::Module& module,
-                     torch::optim::Optimizer& optimizer, const Checkpoint& checkpoint) {
+                     torch::optim::Optimizer& optimizer, const TrainingState& checkpoint) {
   const OptimizerKind& kind = kind_of(optimizer);
   TensorMap tensors;
   for (const auto& [name, tensor] : state_of(module)) tensors["model." + name] = tensor;
@@ -139,10 +139,10 @@ json read_checkpoint_state(const std::filesystem::path& path) {
   return parse_metadata(Safetensors::open(path), path, "state");
 }
 
-Checkpoint load_checkpoint(const std::filesystem::path& path, torch::nn::Module& module,
+TrainingState load_checkpoint(const std::filesystem::path& path, torch::nn::Module& module,
                            torch::optim::Optimizer& optimizer) {
   const Safetensors file = Safetensors::open(path);
-  Checkpoint checkpoint{.state = parse_metadata(file, path, "state")};
+  TrainingState checkpoint{.state = parse_metadata(file, path, "state")};
   const json saved = parse_metadata(file, path, "optimizer");
   const OptimizerKind& kind = kind_of(optimizer);
   try {

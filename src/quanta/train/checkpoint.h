@@ -12,7 +12,7 @@
 namespace quanta {
 
 /// What a training needs to go on: beside the module and the optimizer, `state` (counters, history) and `tensors`.
-struct Checkpoint {
+struct TrainingState {
   nlohmann::json state = nlohmann::json::object();
   std::map<std::string, torch::Tensor> tensors{};
 };
@@ -22,13 +22,13 @@ struct Checkpoint {
 /// JSON in the metadata. Optimizers: Adam, AdamW, SGD, RMSprop; Error for others, and if the optimizer holds a
 /// parameter that is not the module's.
 void save_checkpoint(const std::filesystem::path& path, const torch::nn::Module& module,
-                     torch::optim::Optimizer& optimizer, const Checkpoint& checkpoint);
+                     torch::optim::Optimizer& optimizer, const TrainingState& checkpoint);
 
 /// The state alone. Throws Error if the file is damaged or no checkpoint.
 nlohmann::json read_checkpoint_state(const std::filesystem::path& path);
 
 /// Reads what save_checkpoint wrote. Errors as in load_module, also for another kind of optimizer.
-Checkpoint load_checkpoint(const std::filesystem::path& path, torch::nn::Module& module,
+TrainingState load_checkpoint(const std::filesystem::path& path, torch::nn::Module& module,
                            torch::optim::Optimizer& optimizer);
 
 }  // namespace quanta

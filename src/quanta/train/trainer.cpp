@@ -351,7 +351,7 @@ class Trainer {
               key == "config" ? first_difference(old.is_string() ? old.get<std::string>() : "", value)
                               : fmt::format("{} there, {} here", old.dump(), value.dump()));
     }
-    Checkpoint checkpoint = load_checkpoint(checkpoint_path_, module_, optimizer_);
+    TrainingState checkpoint = load_checkpoint(checkpoint_path_, module_, optimizer_);
     const json& state = checkpoint.state;
     for (const json& e : state.at("epochs")) history_.epochs.push_back(to_epoch(e));
     history_.best_epoch = state.at("best_epoch");
