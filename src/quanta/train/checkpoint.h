@@ -29,6 +29,14 @@ nlohmann::json read_checkpoint_state(const std::filesystem::path& path);
 
 /// Reads what save_checkpoint wrote. Errors as in load_module, also for another kind of optimizer.
 TrainingState load_checkpoint(const std::filesystem::path& path, torch::nn::Module& module,
-                           torch::optim::Optimizer& optimizer);
+                              torch::optim::Optimizer& optimizer);
+
+/// Error unless a checkpoint was made with the settings a training resumes with: says the first that differs, for a
+/// text of many lines its first line that differs.
+void require_same_settings(const std::filesystem::path& checkpoint, const nlohmann::json& there,
+                           const nlohmann::json& here);
+
+/// "label.checkpoint.safetensors" with whatever does not belong in a file's name replaced.
+std::string checkpoint_name(const std::string& label);
 
 }  // namespace quanta
