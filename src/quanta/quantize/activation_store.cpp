@@ -87,7 +87,7 @@ ActivationStore::ActivationStore(fs::path path, int64_t sequences, int64_t lengt
   impl_->length = length;
   impl_->width = width;
   impl_->begin = int64_t(header.size());
-  impl_->partial = impl_->path.parent_path() / ("." + impl_->path.filename().string() + ".partial");
+  impl_->partial = impl_->path.parent_path() / fmt::format(".{}.partial", impl_->path.filename().string());
   impl_->file = ::open(impl_->partial.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
   require(impl_->file >= 0, "cannot make {}: {}", impl_->partial.string(), std::strerror(errno));
   // Reserved at once, so that a full disk shows before the work and not in the middle of it.
