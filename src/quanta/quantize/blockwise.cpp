@@ -7,7 +7,6 @@
 
 #include "quanta/core/error.h"
 #include "quanta/core/file.h"
-#include "quanta/nn/state.h"
 
 namespace quanta {
 namespace {
@@ -75,14 +74,8 @@ class InMemory : public BlockStore {
  public:
   explicit InMemory(const LanguageModel& model) : model_(model), kept_(model->blocks.size(), nullptr) {}
   const LanguageConfig& config() const override { return model_->config(); }
-  LanguageModel ends() override {
-    const torch::NoGradGuard no_grad;
-    LanguageModel ends(config(), false);
-    const TensorMap values = state_of(*model_);
-    for (auto& [name, tensor] : state_of(*ends)) tensor.copy_(values.at(name));
-    return ends;
-  }
-  DecoderBlock block(int64_t index) override { return DecoderBlock(model_->blocks.at(size_t(index))->copy()); }
+  LanguageModel ends() override { return copy_ends(model_); }
+  DecoderBlock block(int64_t index) override { return copy(model_->blocks.at(size_t(index)), index); }
   DecoderBlock kept(int64_t index) override { return kept_.at(size_t(index)); }
   void keep(int64_t index, DecoderBlock block, const std::vector<LayerResult>&) override {
     kept_.at(size_t(index)) = block;
@@ -210,7 +203,7 @@ BlockwiseResult quantize_in_memory(const LanguageModel& model, const torch::Tens
                                    const BlockwiseOptions& options) {
   InMemory store(model);
   BlockwiseResult result = quantize_blockwise(store, tokens, method, options);
-  result.model->blocks = store.blocks();
+  result.model->set_blocks(store.blocks());
   return result;
 }
 
