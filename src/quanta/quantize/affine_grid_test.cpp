@@ -133,6 +133,21 @@ TEST(AffineGrid, SearchFindsTheBestRange) {
   }
 }
 
+TEST(AffineGrid, ScalesThatFilesHold) {
+  const auto w = torch::cat({random_weight(3, 64), random_weight(1, 64) * 1e-12, random_weight(1, 64) * 1e8});
+  for (const auto kind : {AffineKind::Asymmetric, AffineKind::Symmetric, AffineKind::Signed, AffineKind::Ternary,
+                          AffineKind::NormalFloat}) {
+    const RowGrid grid = AffineGrid({.bits = 4, .kind = kind, .group = 16, .half_scales = true}).fit(w);
+    EXPECT_TRUE(grid.scale.equal(grid.scale.to(torch::kHalf).to(torch::kFloat32)));
+    EXPECT_TRUE(torch::isfinite(grid.scale).all().item<bool>());
+    const RowGrid plain = AffineGrid({.bits = 4, .kind = kind, .group = 16}).fit(w);
+    EXPECT_TRUE(torch::allclose(grid.scale.slice(0, 0, 3), plain.scale.slice(0, 0, 3), 0x1p-10));
+    if (kind == AffineKind::Ternary) EXPECT_TRUE(grid.zero.equal(grid.zero.to(torch::kHalf).to(torch::kFloat32)));
+    const auto q = dequantize(quantize(w, grid), grid);
+    EXPECT_LT((q - w).slice(0, 0, 3).abs().max().item<float>(), kind == AffineKind::Ternary ? 2 : 0.5);
+  }
+}
+
 TEST(AffineGrid, StorageIsCounted) {
   EXPECT_NEAR(AffineGrid({.bits = 3, .group = 128}).bits_per_weight(4096), 3.1484, 1e-4);
   EXPECT_NEAR(AffineGrid({.bits = 2, .group = 32}).bits_per_weight(4096), 2.5625, 1e-9);
