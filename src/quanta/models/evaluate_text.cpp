@@ -2,11 +2,11 @@
 
 #include <cmath>
 #include <numbers>
+#include <numeric>
 #include <vector>
 
 #include "quanta/core/error.h"
-#include "quanta/core/parallel.h"
-#include "quanta/simulate/linear_algebra.h"
+#include "quanta/nn/serial.h"
 
 namespace quanta {
 namespace {
@@ -16,27 +16,15 @@ using torch::Tensor;
 constexpr int64_t kUnitTokens = 1024;    // sequences that run together hold so many, whatever the number of threads
 constexpr int64_t kHeadPositions = 256;  // logits of a large vocabulary are the largest thing in memory
 
-/// Adds what `score(unit)` finds for each unit, in order. Inside, LibTorch and BLAS run one thread.
+/// Adds what `score(unit)` finds for each unit, in order.
 double sum_over(int64_t units, const std::function<double(int64_t unit)>& score) {
-  const int torch_threads = torch::get_num_threads();
-  set_threads(threads());  // LibTorch's number is OpenMP's too
-  torch::set_num_threads(1);
-  const simulate::OneBlasThread blas;
+  const SerialTorch serial;
   std::vector<double> sums(static_cast<size_t>(units));
-  std::exception_ptr error;
-  try {
-    parallel_for(units, 1, [&](int64_t begin, int64_t end) {
-      const torch::NoGradGuard no_grad;
-      for (int64_t unit = begin; unit < end; ++unit) sums[size_t(unit)] = score(unit);
-    });
-  } catch (...) {
-    error = std::current_exception();
-  }
-  torch::set_num_threads(torch_threads);
-  if (error) std::rethrow_exception(error);
-  double sum = 0;
-  for (const double part : sums) sum += part;
-  return sum;
+  parallel_for(units, 1, [&](int64_t begin, int64_t end) {
+    const torch::NoGradGuard no_grad;
+    for (int64_t unit = begin; unit < end; ++unit) sums[size_t(unit)] = score(unit);
+  });
+  return std::accumulate(sums.begin(), sums.end(), 0.0);
 }
 
 double sum_of(const Tensor& nll) {
@@ -53,7 +41,7 @@ double TextScore::bits_per_byte(int64_t tokens, int64_t bytes) const {
   return mean() / std::numbers::ln2 * double(tokens) / double(bytes);
 }
 
-Tensor token_nll(const LanguageModel& model, const Tensor& ids) {
+Tensor token_nll(LanguageModel model, const Tensor& ids) {
   const int64_t T = ids.size(1) - 1;
   require(T >= 1, "a sequence must have at least two tokens to be scored, got {}", T + 1);
   const Tensor h = model->hidden(ids);
@@ -68,7 +56,7 @@ Tensor token_nll(const LanguageModel& model, const Tensor& ids) {
   return parts.size() == 1 ? parts[0] : torch::cat(parts, 1);
 }
 
-TextScore score_sequences(const LanguageModel& model, const Tensor& sequences) {
+TextScore score_sequences(LanguageModel model, const Tensor& sequences) {
   require(sequences.dim() == 2 && sequences.size(0) > 0, "there are no sequences to score");
   const int64_t n = sequences.size(0), unit = std::max<int64_t>(1, kUnitTokens / sequences.size(1));
   const double nll = sum_over((n + unit - 1) / unit, [&](int64_t i) {
@@ -77,7 +65,7 @@ TextScore score_sequences(const LanguageModel& model, const Tensor& sequences) {
   return {.nll = nll, .predicted = n * (sequences.size(1) - 1), .windows = n};
 }
 
-TextScore perplexity(const LanguageModel& model, const Tensor& stream, const PerplexityOptions& options) {
+TextScore perplexity(LanguageModel model, const Tensor& stream, const PerplexityOptions& options) {
   const int64_t n = stream.numel();
   const int64_t length = options.length ? options.length : std::min<int64_t>(2048, model->config().longest());
   const int64_t stride = options.stride ? options.stride : length;
@@ -101,7 +89,7 @@ TextScore perplexity(const LanguageModel& model, const Tensor& stream, const Per
   return {.nll = nll, .predicted = end_of(windows - 1) - 1, .windows = windows};
 }
 
-TokensScore score_tokens(const LanguageModel& model, const Tensor& ids) {
+TokensScore score_tokens(LanguageModel model, const Tensor& ids) {
   const torch::NoGradGuard no_grad;
   require(ids.numel() >= 1, "there are no tokens to score");
   const Tensor row = ids.view({1, -1}), h = model->hidden(row);

@@ -36,19 +36,19 @@ struct PerplexityOptions {
 /// beginning-of-sequence token in front if the model knows one) is cut into floor(n / length) windows, and the
 /// length - 1 predictions of each window, made from that window alone, are averaged. With a stride the windows overlap
 /// and a last, shorter step reaches the text's end. Error if the text is shorter than a window.
-TextScore perplexity(const LanguageModel& model, const torch::Tensor& stream, const PerplexityOptions& options = {});
+TextScore perplexity(LanguageModel model, const torch::Tensor& stream, const PerplexityOptions& options = {});
 
 /// The predictions 2 .. T of sequences int64 [n, T].
-TextScore score_sequences(const LanguageModel& model, const torch::Tensor& sequences);
+TextScore score_sequences(LanguageModel model, const torch::Tensor& sequences);
 
 /// -ln p(ids[b, t + 1] | ids[b, ..t]): float32 [B, T - 1] for ids [B, T]. Logits are made 256 positions at a time.
-torch::Tensor token_nll(const LanguageModel& model, const torch::Tensor& ids);
+torch::Tensor token_nll(LanguageModel model, const torch::Tensor& ids);
 
 /// ids int64 [T], T >= 1.
 struct TokensScore {
   double nll = 0;               ///< mean over tokens 2 .. T; 0 if there is one token only
   torch::Tensor last_logits{};  ///< float32 [vocabulary], after the last token
 };
-TokensScore score_tokens(const LanguageModel& model, const torch::Tensor& ids);
+TokensScore score_tokens(LanguageModel model, const torch::Tensor& ids);
 
 }  // namespace quanta
