@@ -207,4 +207,37 @@ BlockwiseResult quantize_in_memory(const LanguageModel& model, const torch::Tens
   return result;
 }
 
+double mean_nll(LanguageModel ends, const std::function<DecoderBlock(int64_t)>& block, const torch::Tensor& sequences,
+                const fs::path& work) {
+  const torch::NoGradGuard no_grad;
+  make_directory(work);
+  const HiddenStates hidden(work, "test");
+  ends->eval();
+  hidden.start(sequences, ends);
+  const int64_t layers = ends->config().layers;
+  for (int64_t i = 0; i < layers; ++i) {
+    std::vector<DecoderBlock> blocks{block(i)};
+    blocks[0]->eval();
+    hidden.advance(i, blocks);
+    hidden.remove(i);
+  }
+  // The vocabulary's width makes logits large: a few positions at a time.
+  constexpr int64_t kPositions = 256;
+  std::vector<double> sums(size_t(sequences.size(0)));
+  for_each_sequence(hidden.at(layers), [&](int64_t first, const torch::Tensor& h) {
+    for (int64_t i = 0; i < h.size(0); ++i)
+      for (int64_t t = 0; t + 1 < h.size(1); t += kPositions) {
+        const int64_t end = std::min(h.size(1) - 1, t + kPositions);
+        const torch::Tensor log_p = ends->head(h.slice(0, i, i + 1).slice(1, t, end)).log_softmax(-1)[0];
+        sums[size_t(first + i)] -= log_p.gather(1, sequences[first + i].slice(0, t + 1, end + 1).unsqueeze(1))
+                                       .sum(torch::kFloat64)
+                                       .item<double>();
+      }
+  });
+  fs::remove_all(work);
+  double sum = 0;
+  for (const double s : sums) sum += s;
+  return sum / double(sequences.size(0) * (sequences.size(1) - 1));
+}
+
 }  // namespace quanta

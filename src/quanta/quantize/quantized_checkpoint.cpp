@@ -9,6 +9,7 @@
 
 #include "quanta/core/error.h"
 #include "quanta/core/file.h"
+#include "quanta/data/text_data.h"
 #include "quanta/nn/state.h"
 #include "quanta/quantize/stored_transform.h"
 
@@ -239,6 +240,22 @@ int64_t weight_bytes(const fs::path& folder) {
   int64_t bytes = 0;
   for (const auto& [name, view] : files.tensors()) bytes += int64_t(view.bytes.size());
   return bytes;
+}
+
+std::string fingerprint(const fs::path& folder) {
+  const auto files = SafetensorsFolder::open(folder);
+  std::string text = read_file(folder / "config.json");
+  for (const auto& [name, view] : files.tensors()) {
+    text +=
+        fmt::format("{} {} [{}] {}", name, data_type_name(view.type), fmt::join(view.shape, ","), view.bytes.size());
+    text.append(reinterpret_cast<const char*>(view.bytes.data()), std::min<size_t>(view.bytes.size(), 4096));
+  }
+  return text_hash(text);
+}
+
+double mean_nll(const Checkpoint& model, const Tensor& sequences, const fs::path& work) {
+  return mean_nll(
+      model.ends(), [&](int64_t i) { return model.block(i); }, sequences, work);
 }
 
 QuantizedFolder::QuantizedFolder(Checkpoint source, fs::path out, const nlohmann::json& job, bool fresh)

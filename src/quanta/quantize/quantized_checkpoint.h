@@ -29,6 +29,14 @@ Checkpoint open_checkpoint(const std::filesystem::path& folder, bool packed = fa
 /// Bytes of the tensors of a folder's model.
 int64_t weight_bytes(const std::filesystem::path& folder);
 
+/// What tells a folder's weights from others without reading them all: names, types, shapes, sizes, and the first bytes
+/// of each tensor.
+std::string fingerprint(const std::filesystem::path& folder);
+
+/// Mean negative log-likelihood of the tokens after the first of each sequence [n, T], one block in memory at a time;
+/// hidden states lie in `work`, which is removed afterwards. The same for any number of threads.
+double mean_nll(const Checkpoint& model, const torch::Tensor& sequences, const std::filesystem::path& work);
+
 /// Where a block-wise job on a checkpoint keeps its blocks: a file each in OUT/.work, until finish() makes one model of
 /// them. A job that was killed goes on from there.
 class QuantizedFolder : public BlockStore {
