@@ -65,17 +65,24 @@ std::vector<std::string> simd_features() {
   return result;
 }
 
-std::optional<std::string> openblas_core() {
-  void* symbol = dlsym(RTLD_DEFAULT, "openblas_get_corename");
-  void* library = nullptr;
+// A function of the OpenBLAS that is in use; null if there is none.
+template <class Function>
+Function* openblas(const char* name) {
+  void* symbol = dlsym(RTLD_DEFAULT, name);
   if (!symbol) {  // loaded for another library only
-    library = dlopen("libopenblas.so.0", RTLD_NOLOAD | RTLD_LAZY);
-    if (library) symbol = dlsym(library, "openblas_get_corename");
+    void* library = dlopen("libopenblas.so.0", RTLD_NOLOAD | RTLD_LAZY);
+    if (library) {
+      symbol = dlsym(library, name);
+      dlclose(library);
+    }
   }
-  std::optional<std::string> name;
-  if (symbol) name = reinterpret_cast<char* (*)()>(symbol)();
-  if (library) dlclose(library);
-  return name;
+  return reinterpret_cast<Function*>(symbol);
+}
+
+std::optional<std::string> openblas_core() {
+  const auto corename = openblas<char*()>("openblas_get_corename");
+  if (!corename) return std::nullopt;
+  return corename();
 }
 
 // Width of the kernels of an OpenBLAS core type for x86: 3 AVX-512, 2 AVX2, 1 less, 0 not known here.
@@ -167,6 +174,18 @@ std::optional<std::string> wider_blas_core(const std::optional<std::string>& cor
 bool choose_blas_core() {
   const auto core = wider_blas_core(openblas_core(), CpuFeatures::detect(), std::getenv);
   return core && setenv("OPENBLAS_CORETYPE", core->c_str(), 1) == 0;
+}
+
+SingleThreadedBlas::SingleThreadedBlas() {
+  const auto get = openblas<int()>("openblas_get_num_threads");
+  const auto set = openblas<void(int)>("openblas_set_num_threads");
+  if (!get || !set) return;
+  threads_ = get();
+  set(1);
+}
+
+SingleThreadedBlas::~SingleThreadedBlas() {
+  if (threads_ > 0) openblas<void(int)>("openblas_set_num_threads")(threads_);
 }
 
 Finding examine_threads(int cores, const Environment& environment) {

@@ -58,6 +58,19 @@ std::optional<std::string> wider_blas_core(const std::optional<std::string>& cor
 /// if this is true. False if nothing is to be gained.
 bool choose_blas_core();
 
+/// While it lives, OpenBLAS computes with one thread, in the whole program: for loops that run products on threads of
+/// their own, whose results then do not depend on how OpenBLAS would have split them.
+class SingleThreadedBlas {
+ public:
+  SingleThreadedBlas();
+  ~SingleThreadedBlas();
+  SingleThreadedBlas(const SingleThreadedBlas&) = delete;
+  SingleThreadedBlas& operator=(const SingleThreadedBlas&) = delete;
+
+ private:
+  int threads_ = 0;  // before; 0: no OpenBLAS
+};
+
 /// Whether OpenMP's settings suit a machine with so many cores.
 Finding examine_threads(int cores, const Environment& environment);
 
