@@ -354,12 +354,11 @@ std::string language_methods() {
 }
 
 void add_language_options(CLI::App& command, LanguageQuantizeOptions& options) {
-  const std::string group = "Language models";
   const auto option = [&](const std::string& name, auto& value, const std::string& text) {
-    return command.add_option(name, value, text)->group(group);
+    return command.add_option(name, value, text)->group(kLanguageModels);
   };
   const auto flag = [&](const std::string& name, bool& value, const std::string& text) {
-    command.add_flag(name, value, text)->group(group);
+    command.add_flag(name, value, text)->group(kLanguageModels);
   };
   option("--group", options.group, "Inputs that share a scale; -1: the whole row")->capture_default_str();
   flag("--symmetric", options.symmetric, "Grids without a zero point");

@@ -9,6 +9,8 @@
 
 namespace quanta::cli {
 
+inline constexpr const char* kLanguageModels = "Language models";  ///< the options' group in --help
+
 struct LanguageQuantizeOptions {
   std::string model;
   std::vector<std::string> methods{"gptq"};

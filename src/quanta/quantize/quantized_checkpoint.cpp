@@ -10,6 +10,8 @@
 #include "quanta/core/error.h"
 #include "quanta/core/file.h"
 #include "quanta/data/text_data.h"
+#include "quanta/lowbit/gptq_layout.h"
+#include "quanta/nn/packed_linear.h"
 #include "quanta/nn/state.h"
 #include "quanta/quantize/stored_transform.h"
 
@@ -21,31 +23,29 @@ using torch::Tensor;
 using Place = QuantizableLayer::Place;
 
 constexpr int kWord = 32;
-constexpr int64_t kMask = 0xffffffff;
 
-// Codes [n, m] as words along dimension 0: [n b / 32, m], the first code in the lowest bits.
-Tensor pack_words(const Tensor& codes, int bits) {
-  const int64_t n = codes.size(0);
-  const Tensor wide = codes.to(torch::kInt64);
-  Tensor words = torch::zeros({n * bits / kWord, codes.size(1)}, torch::kInt64);
-  for (int64_t i = 0; i < n; ++i) {
-    const int64_t word = i * bits / kWord, shift = i * bits % kWord;
-    words[word] += wide[i].bitwise_left_shift(shift).bitwise_and(kMask);
-    if (shift + bits > kWord) words[word + 1] += wide[i].bitwise_right_shift(kWord - shift);
-  }
-  return torch::where(words.ge(int64_t{1} << 31), words - (int64_t{1} << 32), words).to(torch::kInt32);
+std::span<const uint8_t> bytes_of(const Tensor& codes) {
+  return {codes.data_ptr<uint8_t>(), size_t(codes.numel())};
+}
+std::span<const uint32_t> words_of(const Tensor& words) {
+  return {reinterpret_cast<const uint32_t*>(words.data_ptr<int32_t>()), size_t(words.numel())};
 }
 
-Tensor unpack_words(const Tensor& words, int bits, int64_t n) {
-  const Tensor wide = words.to(torch::kInt64).bitwise_and(kMask);
-  Tensor codes = torch::empty({n, words.size(1)}, torch::kUInt8);
-  for (int64_t i = 0; i < n; ++i) {
-    const int64_t word = i * bits / kWord, shift = i * bits % kWord;
-    Tensor code = wide[word].bitwise_right_shift(shift);
-    if (shift + bits > kWord) code = code + wide[word + 1].bitwise_left_shift(kWord - shift);
-    codes[i] = code.bitwise_and((1 << bits) - 1).to(torch::kUInt8);
-  }
-  return codes;
+// Codes [n, k] as words [k b / 32, n], and back.
+Tensor pack_words(const Tensor& codes, int bits) {
+  const auto words = pack_gptq(bytes_of(codes.contiguous()), codes.size(0), codes.size(1), bits);
+  return torch::from_blob(const_cast<uint32_t*>(words.data()), {codes.size(1) * bits / kWord, codes.size(0)},
+                          torch::kInt32)
+      .clone();
+}
+Tensor unpack_words(const Tensor& words, int64_t n, int64_t k, int bits) {
+  const Tensor whole = words.contiguous();
+  auto codes = unpack_gptq(words_of(whole), n, k, bits);
+  return torch::from_blob(codes.data(), {n, k}, torch::kUInt8).clone();
+}
+Tensor unpack_awq_words(const Tensor& words, int64_t n) {
+  auto codes = unpack_awq(words_of(words), n, words.size(0));
+  return torch::from_blob(codes.data(), {n, words.size(0)}, torch::kUInt8).clone();
 }
 
 bool fits_gptq(const QuantizedMatrix& m) {
@@ -58,8 +58,8 @@ bool fits_gptq(const QuantizedMatrix& m) {
 // The tensors of a layer, NAME.qweight and so on. Zero points are stored as they are ("gptq_v2"): less one, as the
 // older format has them, 0 would not fit.
 void put_gptq(TensorMap& to, const std::string& name, const QuantizedMatrix& m) {
-  to[name + ".qweight"] = pack_words(m.codes.t(), m.bits);
-  to[name + ".qzeros"] = pack_words(m.grid.zero, m.bits).t().contiguous();
+  to[name + ".qweight"] = pack_words(m.codes, m.bits);
+  to[name + ".qzeros"] = pack_words(m.grid.zero.t().to(torch::kUInt8), m.bits).t().contiguous();
   const Tensor half = m.grid.scale.to(torch::kFloat16);
   const bool exact = half.to(torch::kFloat32).eq(m.grid.scale).all().item<bool>();
   to[name + ".scales"] = (exact ? half : m.grid.scale.to(torch::kFloat32)).t().contiguous();
@@ -70,7 +70,7 @@ void put_gptq(TensorMap& to, const std::string& name, const QuantizedMatrix& m) 
 // How a folder's quantized weights are to be read, from quantization_config.
 struct Layout {
   bool awq = false;
-  int zero_offset = 0;      // what is to be added to stored zero points
+  bool less_one = false;    // stored zero points are one less, modulo the number of levels
   bool transposed = false;  // float weights of the blocks are [in, out]: GPT-2
   nlohmann::json slots = nlohmann::json::object();
 };
@@ -83,7 +83,7 @@ Layout layout_of(const nlohmann::json& config, const std::string& name) {
   require(std::find(std::begin(kMethods), std::end(kMethods), method) != std::end(kMethods),
           "{}: weights quantized by '{}' are not known, expected one of {}", name, method, fmt::join(kMethods, ", "));
   Layout layout{.awq = method == "awq", .transposed = config.value("model_type", "") == "gpt2"};
-  layout.zero_offset = method == "gptq" && quantization.value("checkpoint_format", "gptq") != "gptq_v2";
+  layout.less_one = method == "gptq" && quantization.value("checkpoint_format", "gptq") != "gptq_v2";
   if (quantization.contains("slots")) layout.slots = quantization["slots"];
   return layout;
 }
@@ -130,11 +130,30 @@ class QuantizedSource : public WeightSource {
       else
         block.layer(stem(slot))->put(Place::Input, transform);
     }
+    if (packed_)
+      for (const auto& stage : block.stages())
+        for (const std::string& path : stage)
+          if (tensors_.contains(prefix + path + ".qweight")) pack_layer(block, path, matrix(prefix + path));
   }
 
  private:
   // "a.b.qweight" -> "a.b".
   static std::string stem(const std::string& name) { return name.substr(0, name.rfind('.')); }
+
+  static void pack_layer(DecoderBlockImpl& block, const std::string& path, const QuantizedMatrix& m) {
+    const auto layer = block.layer(path);
+    const int64_t k = m.codes.size(1);
+    PackedLinear packed(pack({.bits = m.bits,
+                                    .group = m.grid.group >= k ? 0 : m.grid.group,
+                                    .codes = m.codes,
+                                    .scales = m.grid.scale,
+                                    .zeros = m.grid.zero,
+                                    .bias = layer->bias,
+                                    .group_index = m.g_idx}),
+                              Activations::Float);
+    packed->put(Place::Input, layer->slot(Place::Input).get());
+    block.replace(path, packed.ptr());
+  }
 
   const TensorView& view(const std::string& name) const {
     const auto found = tensors_.find(name);
@@ -171,20 +190,15 @@ class QuantizedSource : public WeightSource {
                       .codes = {},
                       .grid = {.group = (k + groups - 1) / groups, .levels = 1 << bits, .scale = scale},
                       .g_idx = {}};
-    const Tensor zero = unpack_words(zeros.t(), m.bits, n);
     if (layout_.awq) {
       require(bits == 4, "{}: AWQ's layout is of 4 bits, {} has {}", name_, layer, bits);
-      // Codes lie along N, eight to a word in the order 0 2 4 6 1 3 5 7.
-      const auto order = torch::tensor({0, 4, 1, 5, 2, 6, 3, 7});
-      const auto along = [&](const Tensor& codes) {
-        return codes.view({n / 8, 8, -1}).index_select(1, order).reshape({n, -1});
-      };
-      m.codes = along(unpack_words(words.t(), m.bits, n));
-      m.grid.zero = along(zero).to(torch::kFloat32);
+      m.codes = unpack_awq_words(words, n);
+      m.grid.zero = unpack_awq_words(zeros, n).to(torch::kFloat32);
       return m;
     }
-    m.codes = unpack_words(words, m.bits, k).t().contiguous();
-    m.grid.zero = zero.to(torch::kFloat32) + layout_.zero_offset;
+    m.codes = unpack_words(words, n, k, m.bits);
+    m.grid.zero = unpack_words(zeros.t(), groups, n, m.bits).t().to(torch::kFloat32);
+    if (layout_.less_one) m.grid.zero = (m.grid.zero + 1).remainder(m.grid.levels);
     const Tensor g_idx = tensor(layer + ".g_idx").to(torch::kInt32);
     require(g_idx.ge(0).logical_and(g_idx.lt(groups)).all().item<bool>(), "{}: {}.g_idx names groups beyond the {}",
             name_, layer, groups);

@@ -83,9 +83,11 @@ TokenizerSettings read_settings(const fs::path& folder, Source source, bool is_b
                                 .single_word = part.value("single_word", false),
                                 .normalized = part.value("normalized", !special)});
     }
-  if (source != Source::Json && fs::exists(folder / "added_tokens.json"))
-    for (const auto& [content, id] : read_json(folder / "added_tokens.json").items())
+  if (source != Source::Json && fs::exists(folder / "added_tokens.json")) {
+    const json added = read_json(folder / "added_tokens.json");
+    for (const auto& [content, id] : added.items())
       settings.added.push_back({.id = id.get<int64_t>(), .content = content, .special = false, .normalized = true});
+  }
   std::sort(settings.added.begin(), settings.added.end(), [](const auto& a, const auto& b) { return a.id < b.id; });
   const auto same = [](const AddedToken& a, const AddedToken& b) { return a.id == b.id && a.content == b.content; };
   settings.added.erase(std::unique(settings.added.begin(), settings.added.end(), same), settings.added.end());
