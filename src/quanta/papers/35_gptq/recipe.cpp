@@ -9,16 +9,18 @@
 
 #include "quanta/core/log.h"
 #include "quanta/core/parallel.h"
+#include "quanta/core/random.h"
 #include "quanta/core/signal.h"
 #include "quanta/data/text_data.h"
 #include "quanta/models/checkpoint.h"
 #include "quanta/models/evaluate_text.h"
 #include "quanta/models/generate.h"
 #include "quanta/nn/packed_linear.h"
+#include "quanta/nn/state.h"
 #include "quanta/papers/reference_language.h"
 #include "quanta/papers/statistics.h"
 #include "quanta/quantize/blockwise.h"
-#include "quanta/quantize/input_hessian.h"
+#include "quanta/quantize/gptq_layer.h"
 #include "quanta/quantize/layerwise_method.h"
 #include "quanta/quantize/obq.h"
 #include "quanta/report/plot.h"
@@ -80,7 +82,7 @@ class Study {
   const Row& row(const std::string& name) const;
   const Values& excess(const std::string& name) const { return row(name).excess; }
   void measure(const Subject& subject, uint64_t seed);
-  void compare_with_obq(const Subject& subject);
+  void compare_with_obq(Subject& subject);
   void correlated_layers();
   void products();
   void generation(const Subject& subject);
@@ -223,7 +225,7 @@ void Study::measure(const Subject& subject, uint64_t seed) {
 }
 
 /// The layers of the first blocks with the inputs they have in the float model.
-void Study::compare_with_obq(const Subject& subject) {
+void Study::compare_with_obq(Subject& subject) {
   const torch::NoGradGuard no_grad;
   Tensor h = subject.model->embed(subject.calibration);
   const int64_t count = std::min(get<int64_t>("obq.blocks"), subject.model->config().layers);
@@ -231,15 +233,12 @@ void Study::compare_with_obq(const Subject& subject) {
     DecoderBlock block = copy(subject.model->blocks[size_t(b)], b);
     std::map<std::string, std::shared_ptr<InputHessian>> hessians;
     for (const auto& stage : block->stages())
-      for (const auto& path : stage) {
-        auto& hessian = hessians[path];
-        hessian = std::make_shared<InputHessian>(block->linear(path)->weight.size(1), torch::kFloat64);
-        block->linear(path)->put(QuantizableLayer::Place::Input, std::make_shared<HessianCapture>(hessian));
-      }
+      for (const auto& path : stage) hessians[path] = capture_hessians(*block->linear(path)).front();
     h = block->forward(h);
     for (const auto& stage : block->stages())
       for (const auto& path : stage) {
-        const Tensor w = block->linear(path)->weight.to(torch::kFloat64), H = hessians.at(path)->value();
+        const Tensor w = block->linear(path)->weight.to(torch::kFloat64),
+                     H = hessians.at(path)->value().to(torch::kFloat64);
         const AffineGrid grid({.bits = 3});
         const double nearest = output_error(w, rtn(w, grid).weight, H);
         obq_layers_.push_back(fmt::format("layers.{}.{}", b, path));
@@ -320,13 +319,14 @@ struct OneThread {
   }
 };
 
-std::shared_ptr<const PackedMatrix> packed(const Tensor& w, int bits, int64_t group) {
+std::shared_ptr<const PackedMatrix> packed(const Tensor& w, int bits, int64_t group, const Tensor& bias = {}) {
   const GptqResult made = rtn(w, AffineGrid({.bits = bits, .group = group, .half_scales = true}));
   return pack({.bits = bits,
                .group = group < 0 ? 0 : group,
                .codes = made.codes,
                .scales = made.grid.scale,
-               .zeros = made.grid.zero});
+               .zeros = made.grid.zero,
+               .bias = bias});
 }
 
 /// Size and speed of a matrix times a vector.
@@ -378,27 +378,17 @@ void Study::generation(const Subject& subject) {
   const torch::NoGradGuard no_grad;
   const OneThread one;
   size_t bytes = 0, half = 0;
-  std::vector<DecoderBlock> blocks;
-  for (const auto& block : subject.model->blocks) {
-    blocks.push_back(copy(block, block->index()));
+  LanguageModel small(subject.model->config());
+  copy_values(*subject.model, *small);
+  for (auto& block : small->blocks)
     for (const auto& stage : block->stages())
       for (const auto& path : stage) {
-        const Tensor w = block->linear(path)->weight.detach();
-        const GptqResult made = rtn(w, AffineGrid({.bits = 3, .half_scales = true}));
-        const auto matrix = pack({.bits = 3,
-                                  .codes = made.codes,
-                                  .scales = made.grid.scale,
-                                  .zeros = made.grid.zero,
-                                  .bias = block->linear(path)->bias});
+        const Linear layer = block->linear(path);
+        const auto matrix = packed(layer->weight.detach(), 3, -1, layer->bias);
         bytes += matrix->bytes();
-        half += size_t(2 * w.numel());
-        blocks.back()->replace(path, PackedLinear(matrix, Activations::Float).ptr());
+        half += size_t(2 * layer->weight.numel());
+        block->replace(path, PackedLinear(matrix, Activations::Float).ptr());
       }
-  }
-  LanguageModel small(subject.model->config(), false);
-  copy_values(*subject.model, *small);
-  small->set_blocks(std::move(blocks));
-  small->eval();
   const std::vector<int64_t> prompt{1, 2, 3};
   const GenerateOptions options{.new_tokens = count, .eos = std::vector<int64_t>()};
   const double dense = seconds_of([&] { generate(subject.model, prompt, options); }, 5) / double(count);
