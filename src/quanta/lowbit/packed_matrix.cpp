@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <cstring>
 
 #include "quanta/core/error.h"
 #include "quanta/core/half.h"
@@ -21,16 +22,36 @@ int64_t padded(int64_t count, int64_t to) {
   return (count + to - 1) / to * to;
 }
 
-/// Where a code is in its unit (packed_kernels.h): calls f(byte, shift, bits of the code that lie there, from which
-/// on).
-template <class F>
-void for_each_part(int bits, int output, int input, const F& f) {
-  const int q = input / 4, byte = 4 * output + input % 4;
-  const auto part = [&](int block, int shift, int count, int from) { f(block * kBlock + byte, shift, count, from); };
-  if (bits == 8) part(q, 0, 8, 0);
-  if (bits == 4) part(q / 2, 4 * (q % 2), 4, 0);
-  if (bits <= 3) part(q / 4, 2 * (q % 4), 2, 0);
-  if (bits == 3) part(2, q, 1, 2);
+/// 32 codes of an output to its place in a unit (packed_kernels.h), four at a time, and back.
+void pack_unit(const uint8_t* codes, int bits, uint8_t* unit) {
+  uint32_t quad[kUnitQuads];
+  std::memcpy(quad, codes, sizeof(quad));
+  const auto put = [&](int block, uint32_t four) { std::memcpy(unit + block * kBlock, &four, 4); };
+  if (bits == 8)
+    for (int q = 0; q < 8; ++q) put(q, quad[q]);
+  if (bits == 4)
+    for (int j = 0; j < 4; ++j) put(j, quad[2 * j] | quad[2 * j + 1] << 4);
+  if (bits > 3) return;
+  uint32_t low[2] = {}, high = 0;
+  for (int q = 0; q < 8; ++q) {
+    low[q / 4] |= (quad[q] & 0x03030303) << 2 * (q % 4);
+    high |= (quad[q] >> 2 & 0x01010101) << q;
+  }
+  put(0, low[0]);
+  put(1, low[1]);
+  if (bits == 3) put(2, high);
+}
+void unpack_unit(const uint8_t* unit, int bits, uint8_t* codes) {
+  uint32_t block[kUnitQuads] = {}, quad[kUnitQuads];
+  for (int j = 0; j < bits; ++j) std::memcpy(&block[j], unit + j * kBlock, 4);
+  for (int q = 0; q < 8; ++q) {
+    const uint32_t low = block[q / 4] >> 2 * (q % 4) & 0x03030303;
+    quad[q] = bits == 8   ? block[q]
+              : bits == 4 ? block[q / 2] >> 4 * (q % 2) & 0x0F0F0F0F
+              : bits == 3 ? low | (block[2] >> q & 0x01010101) << 2
+                          : low;
+  }
+  std::memcpy(codes, quad, sizeof(quad));
 }
 
 /// Values [outputs, groups] as [panel][group][32], the rest `fill`.
@@ -99,18 +120,23 @@ PackedMatrix::PackedMatrix(const PackedSource& source)
   }
   if (!s.bias.empty()) bias_ = by_panel<float>(s.bias, outputs_, 1, 0, std::identity());
 
-  const int64_t panel_bytes = padded_ / kUnit * int64_t(unit_bytes(bits_));
-  codes_.resize(size_t(panels() * panel_bytes));
+  codes_.resize(size_t(panels() * panel_bytes()));
   parallel_for(panels(), 1, [&](int64_t begin, int64_t end) {
     for (int64_t n = begin * kPackedPanel; n < std::min(end * kPackedPanel, outputs_); ++n)
-      for (int64_t k = 0; k < inputs_; ++k) {
-        uint8_t* unit = codes_.data() + n / kPackedPanel * panel_bytes + k / kUnit * int64_t(unit_bytes(bits_));
-        const int code = s.codes[size_t(n * inputs_ + k)];
-        for_each_part(bits_, int(n % kPackedPanel), int(k % kUnit), [&](int byte, int shift, int count, int from) {
-          unit[byte] |= uint8_t((code >> from & ((1 << count) - 1)) << shift);
-        });
+      for (int64_t k = 0; k < inputs_; k += kUnit) {
+        uint8_t codes[kUnit] = {};
+        std::memcpy(codes, s.codes.data() + n * inputs_ + k, size_t(std::min<int64_t>(kUnit, inputs_ - k)));
+        pack_unit(codes, bits_, codes_.data() + unit_at(n, k));
       }
   });
+}
+
+size_t PackedMatrix::unit_at(int64_t n, int64_t k) const {
+  return size_t(n / kPackedPanel * panel_bytes() + k / kUnit * int64_t(unit_bytes(bits_)) + n % kPackedPanel * 4);
+}
+
+int64_t PackedMatrix::panel_bytes() const {
+  return padded_ / kUnit * int64_t(unit_bytes(bits_));
 }
 
 int64_t PackedMatrix::panels() const {
@@ -127,16 +153,12 @@ size_t PackedMatrix::bytes() const {
 
 PackedMatrix::Parts PackedMatrix::unpack() const {
   Parts parts;
-  const int64_t panel_bytes = padded_ / kUnit * int64_t(unit_bytes(bits_));
   parts.codes.resize(size_t(outputs_ * inputs_));
   for (int64_t n = 0; n < outputs_; ++n)
-    for (int64_t k = 0; k < inputs_; ++k) {
-      const uint8_t* unit = codes_.data() + n / kPackedPanel * panel_bytes + k / kUnit * int64_t(unit_bytes(bits_));
-      int code = 0;
-      for_each_part(bits_, int(n % kPackedPanel), int(k % kUnit), [&](int byte, int shift, int count, int from) {
-        code |= (unit[byte] >> shift & ((1 << count) - 1)) << from;
-      });
-      parts.codes[size_t(n * inputs_ + k)] = uint8_t(code);
+    for (int64_t k = 0; k < inputs_; k += kUnit) {
+      uint8_t codes[kUnit];
+      unpack_unit(codes_.data() + unit_at(n, k), bits_, codes);
+      std::memcpy(parts.codes.data() + n * inputs_ + k, codes, size_t(std::min<int64_t>(kUnit, inputs_ - k)));
     }
   const auto by_row = [&](int64_t groups, const auto& value) {
     std::vector<float> made(size_t(outputs_ * groups));
@@ -246,7 +268,6 @@ void PackedMatrix::multiply(const float* x, int64_t rows, float* y, Activations 
   else
     share_out(tiles, 4, interleave);
 
-  const int64_t panel_bytes = padded_ / kUnit * int64_t(unit_bytes(bits_));
   const int bits = bits_index(bits_);
   const auto panel_groups = [&](int64_t panel, int64_t group) {
     const size_t at = size_t((panel * groups + group) * kPackedPanel);
@@ -264,7 +285,7 @@ void PackedMatrix::multiply(const float* x, int64_t rows, float* y, Activations 
     const int64_t n = panel * kPackedPanel;
     const int columns = int(std::min<int64_t>(kPackedPanel, outputs_ - n));
     const float* start = bias_.empty() ? kNoBias : bias_.data() + n;
-    const uint8_t* codes = codes_.data() + panel * panel_bytes;
+    const uint8_t* codes = codes_.data() + panel * panel_bytes();
     const auto packed_tile = [&](int64_t tile, int64_t group, int64_t count) {
       const int64_t first = first_row(tile), each = first_row(tile + 1) - first;
       const int64_t at = first * padded_ + group * run_ * each, at_group = first * groups + group * each;

@@ -70,6 +70,8 @@ class PackedMatrix {
 
  private:
   int64_t panels() const;
+  int64_t panel_bytes() const;                 // of codes
+  size_t unit_at(int64_t n, int64_t k) const;  // where output n's codes from input k on begin
   int64_t groups() const { return padded_ / run_; }
 
   int64_t outputs_, inputs_;

@@ -136,9 +136,15 @@ class ShardWriter {
   ShardWriter(fs::path folder, int64_t limit) : folder_(std::move(folder)), limit_(limit) {}
 
   void add(const std::string& name, const Tensor& tensor) {
-    const int64_t bytes = int64_t(tensor.nbytes());
+    const Tensor owned = tensor.detach().contiguous();
+    add(name, view_of(owned, name));
+    owners_.push_back(owned);
+  }
+  /// The bytes must live until finish().
+  void add(const std::string& name, const TensorView& view) {
+    const int64_t bytes = int64_t(view.bytes.size());
     if (!tensors_.empty() && bytes_ + bytes > limit_) flush();
-    tensors_[name] = tensor;
+    tensors_[name] = view;
     bytes_ += bytes;
     total_ += bytes;
   }
@@ -161,18 +167,20 @@ class ShardWriter {
 
  private:
   static std::string part_name(size_t i) { return fmt::format("part-{}", i); }
-  void write(const std::string& name) { write_tensors(folder_ / name, tensors_, {{"format", "pt"}}); }
+  void write(const std::string& name) { write_safetensors(folder_ / name, tensors_, {{"format", "pt"}}); }
   void flush() {
     write(part_name(shards_.size()));
     shards_.emplace_back();
     for (const auto& [name, tensor] : tensors_) shards_.back().push_back(name);
     tensors_.clear();
+    owners_.clear();
     bytes_ = 0;
   }
 
   fs::path folder_;
   int64_t limit_, bytes_ = 0, total_ = 0;
-  TensorMap tensors_;
+  TensorViews tensors_;
+  std::vector<Tensor> owners_;
   std::vector<std::vector<std::string>> shards_;
 };
 
@@ -273,6 +281,7 @@ struct Checkpoint::Impl {
   void fill(DecoderBlockImpl& block, int64_t index) const {
     const std::string prefix = block_prefix(config, index);
     set_parameters(block, block_parameters(config), [&](const std::string& name) { return read(prefix + name); });
+    source->fill(block, prefix);
   }
   void fill_ends(LanguageModelImpl& model) const {
     set_parameters(model, end_parameters(config), [&](const std::string& name) { return read(name); });
@@ -371,28 +380,52 @@ void copy_tokenizer(const fs::path& from, const fs::path& to) {
     if (fs::exists(from / name)) write_file(to / name, read_file(from / name));
 }
 
+struct CheckpointWriter::Impl {
+  Impl(const fs::path& folder, int64_t max_shard) : aside(folder), shards(aside.path(), max_shard) {}
+  Aside aside;
+  ShardWriter shards;
+};
+
+CheckpointWriter::CheckpointWriter(const fs::path& folder, int64_t max_shard) {
+  require(max_shard > 0, "a shard needs room for at least one byte, got {}", max_shard);
+  make_directory(folder);
+  impl_ = std::make_unique<Impl>(folder, max_shard);
+}
+
+CheckpointWriter::~CheckpointWriter() = default;
+
+void CheckpointWriter::add(const std::string& name, const Tensor& tensor) {
+  impl_->shards.add(name, tensor);
+}
+
+void CheckpointWriter::add(const std::string& name, const TensorView& view) {
+  impl_->shards.add(name, view);
+}
+
+void CheckpointWriter::finish(const LanguageConfig& config, const json& object, const fs::path& like) {
+  const fs::path& aside = impl_->aside.path();
+  impl_->shards.finish();
+  write_file(aside / "generation_config.json", generation_config(config, like).dump(2) + "\n");
+  write_file(aside / "config.json", object.dump(2) + "\n");
+  if (!like.empty()) copy_tokenizer(like, aside);
+  impl_->aside.commit();
+}
+
 void save_checkpoint(const LanguageModel& ends, const std::function<DecoderBlock(int64_t)>& block,
                      const fs::path& folder, const SaveOptions& options) {
-  require(options.max_shard > 0, "a shard needs room for at least one byte, got {}", options.max_shard);
   const auto& config = ends->config();
-  make_directory(folder);
-  Aside aside(folder);
-  ShardWriter writer(aside.path(), options.max_shard);
+  CheckpointWriter writer(folder, options.max_shard);
   const auto add = [&](const TensorMap& tensors) {
     for (const auto& [name, tensor] : tensors) writer.add(name, convert(tensor, options.type, name));
   };
   add(checkpoint_tensors(ends));
   for (int64_t i = 0; i < config.layers; ++i) add(checkpoint_tensors(block(i), i));
-  writer.finish();
 
   json object = config.to_json();
   object["torch_dtype"] = kSaveTypes[size_t(options.type)].second.second;
   object.erase("dtype");
   object.erase("quantization_config");
-  write_file(aside.path() / "generation_config.json", generation_config(config, options.like).dump(2) + "\n");
-  write_file(aside.path() / "config.json", object.dump(2) + "\n");
-  if (!options.like.empty()) copy_tokenizer(options.like, aside.path());
-  aside.commit();
+  writer.finish(config, object, options.like);
 }
 
 void save_checkpoint(const LanguageModel& model, const fs::path& folder, const SaveOptions& options) {

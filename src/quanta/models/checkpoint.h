@@ -38,6 +38,8 @@ class WeightSource {
   virtual ParameterShapes shapes() const = 0;
   /// One of them as a new float32 tensor. May be called from several threads.
   virtual torch::Tensor read(const std::string& name) const = 0;
+  /// What else a block has besides its weights, such as transforms in slots; `prefix` is the block's in the names.
+  virtual void fill(DecoderBlockImpl& /*block*/, const std::string& /*prefix*/) const {}
 };
 
 /// config.json of a folder. Error naming the file for one that is missing or is not JSON.
@@ -97,6 +99,22 @@ void save_checkpoint(const LanguageModel& model, const std::filesystem::path& fo
 /// The same with one block at a time in memory (and a shard): `block` is asked for 0, 1, ... once each.
 void save_checkpoint(const LanguageModel& ends, const std::function<DecoderBlock(int64_t)>& block,
                      const std::filesystem::path& folder, const SaveOptions& options = {});
+
+/// Writes a folder's files tensor by tensor: model.safetensors, or shards of at most `max_shard` bytes and their index,
+/// then generation_config.json, the tokenizer of `like`, and last config.json. Without finish() the folder stays as it
+/// was.
+class CheckpointWriter {
+ public:
+  CheckpointWriter(const std::filesystem::path& folder, int64_t max_shard);
+  ~CheckpointWriter();
+  void add(const std::string& name, const torch::Tensor& tensor);
+  void add(const std::string& name, const TensorView& view);  ///< its bytes must live until finish()
+  void finish(const LanguageConfig& config, const nlohmann::json& config_json, const std::filesystem::path& like = {});
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
 
 /// Copies tokenizer.json, tokenizer.model, tokenizer_config.json, special_tokens_map.json, vocab.json, merges.txt,
 /// added_tokens.json and chat_template.jinja, as far as there are such.
