@@ -16,6 +16,8 @@ void add_run(CLI::App& app, int& status);
 void add_train(CLI::App& app, int& status);
 void add_eval(CLI::App& app, int& status);
 void add_quantize(CLI::App& app, int& status);
+void add_plan(CLI::App& app, int& status);
+void add_ledger(CLI::App& app, int& status);
 void add_data(CLI::App& app, int& status);
 void add_draw(CLI::App& app, int& status);
 void add_compile(CLI::App& app, int& status);

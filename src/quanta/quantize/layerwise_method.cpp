@@ -110,6 +110,7 @@ std::vector<LayerResult> LayerwiseMethod::quantize(std::vector<DecoderBlock>& bl
           LayerResult result = solve(shape.path, w, h);
           if (const auto* format = dynamic_cast<const GgufRule*>(&rule(shape.path))) {
             result.gguf = format->pack(w, result.matrix.codes);
+            result.gguf_type = format->type();
             require(torch::equal(format->unpack(result.gguf), result.matrix.dequantize()),
                     "{} cannot be stored as {}: grids of a file format must be static", shape.path, format->describe());
           }
