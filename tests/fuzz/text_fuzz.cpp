@@ -148,7 +148,7 @@ std::vector<std::string> corpus_of(Format format) {
         {"type", "Metaspace"}, {"replacement", "\u2581"}, {"prepend_scheme", "first"}, {"split", true}};
     d["normalizer"] = nullptr;
     d["decoder"] = {{"type", "Metaspace"}, {"replacement", "\u2581"}, {"prepend_scheme", "first"}};
-    d["model"]["merges"] = {{"h", "e"}, {"\u2581", "h"}};
+    d["model"]["merges"] = json::array({json::array({"h", "e"}), json::array({"\u2581", "h"})});
     corpus.push_back(d.dump());
     for (const SplitPattern pattern : {SplitPattern::Gpt2, SplitPattern::Llama3, SplitPattern::Qwen2})
       corpus.push_back(
