@@ -76,7 +76,12 @@ InverseFactor damped(const torch::Tensor& input, double damping, int raises) {
   InverseFactor result;
   torch::Tensor a = torch::empty_like(h), x;
   std::vector<T> floor(static_cast<size_t>(n));
-  for (int raise = 0;; ++raise) {
+  const T noise = T(8 + std::sqrt(double(n))) * std::numeric_limits<T>::epsilon();  // of a pivot, by its diagonal
+  std::vector<double> dampings{damping};
+  for (int raise = 0; raise < raises; ++raise) dampings.push_back(dampings.back() > 0 ? 2 * dampings.back() : 0.01);
+  if (raises > 0) dampings.push_back(damping);  // what no damping mends is left alone with the one asked for
+  for (size_t attempt = 0; attempt < dampings.size(); ++attempt) {
+    damping = dampings[attempt];
     const T lambda = T(damping * mean);
     // Reversed, the lower triangle's element (i, j) is (n - 1 - i, n - 1 - j), which by symmetry the lower triangle of
     // h holds at (n - 1 - j, n - 1 - i).
@@ -91,19 +96,16 @@ InverseFactor damped(const torch::Tensor& input, double damping, int raises) {
     for (int64_t i = 0; i < n; ++i) {
       T& diagonal = to[i * n + i];
       diagonal += lambda;
-      floor[size_t(i)] = 8 * std::numeric_limits<T>::epsilon() * std::max(diagonal, T(0));
+      floor[size_t(i)] = noise * std::max(diagonal, T(0));
     }
     x = torch::zeros_like(h);
     std::vector<int64_t> alone;
     factor<T>({to, n, n, n}, {x.data_ptr<T>(), n, n, n}, floor.data(), 0, alone);
     for (int64_t& column : alone) column = n - 1 - column;
     std::sort(alone.begin(), alone.end());
-    if (raise == 0) result.troubled = alone;
-    if (alone.empty() || raise >= raises || !(mean > 0)) {
-      result.alone = alone;
-      break;
-    }
-    damping = damping > 0 ? 2 * damping : 0.01;
+    if (attempt == 0) result.troubled = alone;
+    result.alone = alone;
+    if (alone.empty() || !(mean > 0)) break;
   }
   // Reversed in place, first with last: U(i, j) = x(n - 1 - i, n - 1 - j).
   std::reverse(x.data_ptr<T>(), x.data_ptr<T>() + n * n);
