@@ -21,6 +21,7 @@ struct LayerResult {
   int64_t block = 0;
   std::string layer{};       ///< "self_attn.q_proj"
   QuantizedMatrix matrix{};  ///< the layer's weight is matrix.dequantize() from now on
+  torch::Tensor gguf{};      ///< uint8 [N, row bytes]: the same weight in a GGUF block format, if the grid was one's
   /// ||(W - W^) X||^2 / ||W X||^2 over the calibration data; -1: not measured.
   double error = -1;
   double rounded_error = -1;        ///< the same of rounding to nearest on this grid

@@ -302,11 +302,16 @@ void QuantizedFolder::keep(const LedgerBlock& ledger) {
 void QuantizedFolder::keep(int64_t index, DecoderBlock block, const std::vector<LayerResult>& results) {
   const std::string prefix = block_prefix(config(), index);
   TensorMap tensors = checkpoint_tensors(block, index);
-  for (const LayerResult& result : results)
-    if (fits_gptq(result.matrix)) {
-      tensors.erase(prefix + result.layer + ".weight");
-      put_gptq(tensors, prefix + result.layer, result.matrix);
-    }
+  for (const LayerResult& result : results) {
+    const std::string name = prefix + result.layer;
+    if (result.gguf.defined())
+      tensors[name + ".gguf"] = result.gguf;
+    else if (fits_gptq(result.matrix))
+      put_gptq(tensors, name, result.matrix);
+    else
+      continue;
+    tensors.erase(name + ".weight");
+  }
   const nlohmann::json slots = put_slots(tensors, block, prefix);
   write_tensors(block_file(index), tensors, {{"slots", slots.dump()}});
 }
