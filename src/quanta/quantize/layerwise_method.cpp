@@ -138,7 +138,7 @@ LayerResult layer_result(GptqResult result) {
   return {.matrix = {.bits = bits, .codes = result.codes, .grid = result.grid, .g_idx = result.g_idx},
           .damping = result.damping,
           .dead = std::move(result.dead),
-          .troubled = std::move(result.troubled)};
+          .troubled = std::move(result.alone)};
 }
 
 LayerResult RoundToNearest::solve(const std::string&, const torch::Tensor& weight, const torch::Tensor&) {
