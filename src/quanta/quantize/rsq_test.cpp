@@ -9,6 +9,7 @@
 #include "quanta/core/random.h"
 #include "quanta/core/temporary_folder.h"
 #include "quanta/quantize/blockwise.h"
+#include "quanta/quantize/stored_transform.h"
 
 namespace quanta {
 namespace {
@@ -48,8 +49,8 @@ LanguageModel run(Watched& method) {
 }
 
 TEST(Rsq, TokensOfEqualImportanceGiveQuaRot) {
-  Watched quarot({.importance = std::nullopt}), constant({.importance = ImportanceOptions{.strategy = "uniform"}}),
-      weighted({});
+  Watched quarot(RsqOptions{.importance = std::nullopt}), weighted(RsqOptions{}),
+      constant(RsqOptions{.importance = ImportanceOptions{.strategy = "uniform"}});
   run(quarot);
   run(constant);
   run(weighted);
@@ -64,7 +65,7 @@ TEST(Rsq, TokensOfEqualImportanceGiveQuaRot) {
 
 TEST(Rsq, WithoutRotationAndImportanceItIsGptq) {
   const AffineGridOptions grid{.bits = 3, .kind = AffineKind::Signed, .search = true};
-  Watched plain({.rotation = std::nullopt, .importance = std::nullopt});
+  Watched plain(RsqOptions{.rotation = std::nullopt, .importance = std::nullopt});
   GptqMethod gptq(std::make_shared<AffineGrid>(grid), {}, true);
   const TemporaryFolder folder;
   const LanguageModel expected = quantize_in_memory(small_model(), some_tokens(), gptq, {.work = folder.path()}).model;
@@ -74,7 +75,8 @@ TEST(Rsq, WithoutRotationAndImportanceItIsGptq) {
 }
 
 TEST(Rsq, ImportanceCanBeKeptToSomeLayers) {
-  Watched all({}), none({.importance = std::nullopt}), some({.apply_to = {"v_proj", "down_proj"}});
+  Watched all(RsqOptions{}), none(RsqOptions{.importance = std::nullopt}),
+      some(RsqOptions{.apply_to = {"v_proj", "down_proj"}});
   run(all);
   run(none);
   run(some);
@@ -90,8 +92,8 @@ TEST(Rsq, ImportanceCanBeKeptToSomeLayers) {
 }
 
 TEST(Rsq, OtherGrids) {
-  Watched down({.int8_down = true}), vectors({.e8p = true}),
-      normal({.grid = {.bits = 4, .kind = AffineKind::NormalFloat}});
+  Watched down(RsqOptions{.int8_down = true}), vectors(RsqOptions{.e8p = true}),
+      normal(RsqOptions{.grid = {.bits = 4, .kind = AffineKind::NormalFloat}});
   run(down);
   run(vectors);
   run(normal);
@@ -102,14 +104,15 @@ TEST(Rsq, OtherGrids) {
 }
 
 TEST(Rsq, FlowIsQuantizedBehindTheRotations) {
-  Watched method({.rotation = RotateOptions{.keys = true}, .flow = {.activations = 4, .keys = 4, .values = 4}});
-  const LanguageModel model = run(method);
+  Watched method(
+      RsqOptions{.rotation = RotateOptions{.keys = true}, .flow = {.activations = 4, .keys = 4, .values = 4}});
+  LanguageModel model = run(method);
   const DecoderBlock& block = model->blocks[0];
   const auto kinds = [](const Slot& slot) {
+    const nlohmann::json spec = spec_of(slot);
+    if (!spec.contains("links")) return std::vector<std::string>{spec.at("kind")};
     std::vector<std::string> names;
-    const auto spec = spec_of(slot);
-    for (const auto& link : spec.contains("links") ? spec["links"] : nlohmann::json::array({spec}))
-      names.push_back(link["kind"]);
+    for (const auto& link : spec["links"]) names.push_back(link["kind"]);
     return names;
   };
   using Place = QuantizableLayer::Place;
@@ -152,12 +155,13 @@ TEST(Rsq, PlantedImportanceIsProtected) {
 }
 
 TEST(Rsq, SaysWhatItCannotDo) {
-  EXPECT_THROW(RsqMethod({.power = 3}), Error);
-  EXPECT_THROW(RsqMethod({.flow = {.activations = 1}}), Error);
-  EXPECT_THROW(RsqMethod({}).check(LanguageConfig::llama(50, 66, 128, 2, 2, 32)), Error);
-  EXPECT_THROW(RsqMethod({.e8p = true, .rotation = std::nullopt}).check(LanguageConfig::llama(50, 36, 64, 1, 4, 32)),
-               Error);
-  EXPECT_NE(RsqMethod({}).settings(), RsqMethod({.power = 2}).settings());
+  EXPECT_THROW(RsqMethod(RsqOptions{.power = 3}), Error);
+  EXPECT_THROW(RsqMethod(RsqOptions{.flow = {.activations = 1}}), Error);
+  EXPECT_THROW(RsqMethod(RsqOptions{}).check(LanguageConfig::llama(50, 66, 128, 2, 2, 32)), Error);
+  EXPECT_THROW(
+      RsqMethod(RsqOptions{.e8p = true, .rotation = std::nullopt}).check(LanguageConfig::llama(50, 36, 64, 1, 4, 32)),
+      Error);
+  EXPECT_NE(RsqMethod(RsqOptions{}).settings(), RsqMethod(RsqOptions{.power = 2}).settings());
 }
 
 }  // namespace
