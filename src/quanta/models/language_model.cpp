@@ -37,15 +37,15 @@ torch::nn::Embedding embedding(int64_t rows, int64_t width) {
   return torch::nn::Embedding(torch::nn::EmbeddingOptions(rows, width)._weight(torch::zeros({rows, width})));
 }
 
-Tensor activate(const Tensor& x, Activation activation) {
+Tensor activate(const Tensor& x, MlpActivation activation) {
   switch (activation) {
-    case Activation::Silu:
+    case MlpActivation::Silu:
       return torch::silu(x);
-    case Activation::Relu:
+    case MlpActivation::Relu:
       return torch::relu(x);
-    case Activation::Gelu:
+    case MlpActivation::Gelu:
       return torch::gelu(x);
-    case Activation::GeluTanh:
+    case MlpActivation::GeluTanh:
       return torch::gelu(x, "tanh");
   }
   fail("unknown activation");
