@@ -215,7 +215,7 @@ void share_out(int64_t count, int64_t grain, const std::function<void(int64_t)>&
   });
 }
 
-constexpr int64_t kChunk = 512;                    // inputs of a panel that are unpacked at a time: 16 KB of codes
+constexpr int64_t kChunk = 1024;                    // inputs of a panel that are unpacked at a time: 16 KB of codes
 constexpr int64_t kDenseChunk = 256;               // the same for numbers: 32 KB
 constexpr int64_t kTogether = 4;                   // panels that a chunk of activations meets before the next chunk
 constexpr int64_t kCachedActivations = 512 << 10;  // of such a chunk, in all rows: stays in the second-level cache
