@@ -36,7 +36,7 @@ json llama_json() {
 
 LanguageModel random_model(const LanguageConfig& config, uint64_t seed = 1) {
   LanguageModel model(config);
-  model->initialize(seed, 0.1);
+  model->initialize(seed, 0.05);
   const torch::NoGradGuard no_grad;
   torch::manual_seed(int64_t(seed));
   for (const auto& p : model->parameters())
