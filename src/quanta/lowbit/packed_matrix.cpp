@@ -215,7 +215,7 @@ void share_out(int64_t count, int64_t grain, const std::function<void(int64_t)>&
   });
 }
 
-constexpr int64_t kChunk = 1024;                    // inputs of a panel that are unpacked at a time: 16 KB of codes
+constexpr int64_t kChunk = 1024;                   // inputs of a panel that are unpacked at a time: 32 KB of codes
 constexpr int64_t kDenseChunk = 256;               // the same for numbers: 32 KB
 constexpr int64_t kTogether = 4;                   // panels that a chunk of activations meets before the next chunk
 constexpr int64_t kCachedActivations = 512 << 10;  // of such a chunk, in all rows: stays in the second-level cache
@@ -229,7 +229,7 @@ int64_t PackedMatrix::chunk(Activations activations) const {
 
 void PackedMatrix::multiply(const float* x, int64_t rows, float* y, Activations activations) const {
   require(rows >= 0, "a product needs a number of rows that is not negative, got {}", rows);
-  const int64_t block = std::clamp<int64_t>(kCachedActivations / chunk(activations), 64, 512);
+  const int64_t block = std::clamp<int64_t>(kCachedActivations / chunk(activations), 64, 512) / 8 * 8;  // full tiles
   for (int64_t row = 0; row < rows; row += block)
     multiply_block(x + row * inputs_, std::min(block, rows - row), y + row * outputs_, activations);
 }
