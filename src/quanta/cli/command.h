@@ -18,6 +18,8 @@ void add_eval(CLI::App& app, int& status);
 void add_quantize(CLI::App& app, int& status);
 void add_generate(CLI::App& app, int& status);
 void add_outliers(CLI::App& app, int& status);
+void add_plan(CLI::App& app, int& status);
+void add_ledger(CLI::App& app, int& status);
 void add_data(CLI::App& app, int& status);
 void add_draw(CLI::App& app, int& status);
 void add_compile(CLI::App& app, int& status);

@@ -7,6 +7,7 @@
 
 #include "quanta/core/error.h"
 #include "quanta/core/parallel.h"
+#include "quanta/quantize/gptq_layer.h"
 #include "quanta/quantize/input_hessian.h"
 #include "quanta/quantize/inverse_factor.h"
 #include "quanta/quantize/obq.h"
@@ -272,6 +273,28 @@ TEST(Gptq, IsNotWorseThanRoundingToNearest) {
         EXPECT_LE(output_error(layer.w, gptq(layer.w, layer.h, grid, {.act_order = act_order}).weight, layer.h),
                   output_error(layer.w, rtn(layer.w, grid).weight, layer.h))
             << seed << " " << grid.describe() << act_order;
+  }
+}
+
+TEST(Gptq, SolvesConvolutions) {
+  for (const int64_t groups : {1, 3}) {
+    torch::manual_seed(5);
+    Conv2d layer(Conv2dOptions::square(6, 12, 3, 1, groups));
+    const torch::NoGradGuard no_grad;
+    // Images are smooth: neighbouring pixels are correlated.
+    const auto images = torch::avg_pool2d(torch::randn({24, 6, 16, 16}), 3, 1, 1);
+    const auto calibration = images.slice(0, 0, 16), test = images.slice(0, 16);
+    const auto hessians = capture_hessians(*layer);
+    layer->forward(calibration);
+    layer->put(QuantizableLayer::Place::Input, nullptr);
+    const auto wanted = layer->forward(test), w = layer->weight.clone();
+    const AffineGrid grid({.bits = 3});
+    const auto results = gptq(*layer, hessians, grid);
+    ASSERT_EQ(int64_t(results.size()), groups);
+    const double solved = (layer->forward(test) - wanted).square().sum().item<double>();
+    layer->weight.copy_(rtn(w.flatten(1), grid).weight.view(w.sizes()));
+    EXPECT_LT(solved, 0.7 * (layer->forward(test) - wanted).square().sum().item<double>());
+    EXPECT_THROW(gptq(*layer, {}, grid), Error);
   }
 }
 

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "quanta/core/error.h"
+#include "quanta/quantize/gguf_rule.h"
 
 namespace quanta {
 namespace {
@@ -107,6 +108,12 @@ std::vector<LayerResult> LayerwiseMethod::quantize(std::vector<DecoderBlock>& bl
           const torch::NoGradGuard no_grad;
           const torch::Tensor w = layer->weight.detach();
           LayerResult result = solve(shape.path, w, h);
+          if (const auto* format = dynamic_cast<const GgufRule*>(&rule(shape.path))) {
+            result.gguf = format->pack(w, result.matrix.codes);
+            result.gguf_type = format->type();
+            require(torch::equal(format->unpack(result.gguf), result.matrix.dequantize()),
+                    "{} cannot be stored as {}: grids of a file format must be static", shape.path, format->describe());
+          }
           if (data) measure(result, w, h, rule(shape.path));
           if (true_sequential_) layer->weight.copy_(result.matrix.dequantize());
           result.block = inputs.block + int64_t(b);
