@@ -178,6 +178,8 @@ TEST(Checkpoint, FaultsAreListed) {
   EXPECT_THAT(configured({{"architectures", {"GPTNeoForCausalLM"}}}), HasSubstr("unknown architecture"));
   write_file(folder / "config.json", "{");
   EXPECT_THAT(message([&] { Checkpoint::open(folder.path()); }), HasSubstr("config.json is not JSON"));
+  write_file(folder / "config.json", std::string(100'000, '['));
+  EXPECT_THAT(message([&] { Checkpoint::open(folder.path()); }), HasSubstr("nested too deeply"));
   EXPECT_THAT(message([&] { Checkpoint::open(folder / "nowhere"); }), HasSubstr("nowhere"));
 }
 

@@ -376,6 +376,7 @@ TEST(Gptq, NeverFailsOnAMatrixThatIsNotPositiveDefinite) {
     const auto solved = gptq(layer.w, h, grid, {.act_order = act_order});
     EXPECT_THAT(solved.troubled, ElementsAre(30));
     EXPECT_THAT(solved.alone, ElementsAre(30));
+    EXPECT_EQ(solved.damping, 0.01);
     const auto nearest = rtn(layer.w, grid);
     EXPECT_TRUE(solved.weight.select(1, 30).equal(nearest.weight.select(1, 30)));
     // The others are solved as if it did not exist.
