@@ -152,7 +152,7 @@ TEST_F(LanguageCli, BadInputIsOneLine) {
   EXPECT_THAT(error_of({"train", "pico", "--text", at("none.txt")}, 1), HasSubstr("no such file"));
   write_file(at("short.txt"), "too short");
   EXPECT_THAT(error_of({"train", "pico", "--text", at("short.txt"), "--out", at("x")}, 1), HasSubstr("fewer than"));
-  EXPECT_THAT(error_of(training(at("x"), {"--heads", "5"}), 1), HasSubstr("--heads"));
+  EXPECT_THAT(error_of(training(at("x"), {"--kv-heads", "3"}), 1), HasSubstr("3 key heads"));
 
   EXPECT_THAT(error_of({"eval", at("fox")}, 2), HasSubstr("--text, --choices or --tokens"));
   EXPECT_THAT(error_of({"eval", at("none"), "--tokens", "1"}, 1), HasSubstr("no such file or folder"));
