@@ -114,8 +114,15 @@ Study::Study(const Config& config, const RunContext& context) : config_(config),
   require(seeds >= 1 && seeds <= 20, "seeds must be between 1 and 20, got {}", seeds);
   require(!get<std::string>("model").empty(),
           "the full run quantizes a model on disk: add --set model=FOLDER --set calibration=FILE --set test=FILE");
-  for (const int bits : get<std::vector<int>>("bits")) AffineGrid({.bits = bits});
-  for (const int64_t group : get<std::vector<int64_t>>("groups")) AffineGrid({.group = group});
+  const auto bits = get<std::vector<int>>("bits");
+  const auto groups = get<std::vector<int64_t>>("groups");
+  for (const int needed : {4, 3, 2})
+    require(std::ranges::count(bits, needed) == 1, "bits must hold 4, 3 and 2, which are compared, got {}",
+            fmt::join(bits, ", "));
+  require(std::ranges::count(groups, 32) == 1, "groups must hold 32, which is compared, got {}",
+          fmt::join(groups, ", "));
+  for (const int width : bits) AffineGrid({.bits = width});
+  for (const int64_t group : groups) AffineGrid({.group = group});
   gptq_ = {.block = get<int64_t>("block"), .damping = get<double>("damping")};
 }
 

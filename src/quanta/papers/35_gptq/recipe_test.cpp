@@ -32,12 +32,12 @@ TEST_F(Recipe35, HoldsThePapersRelationsOnOneModel) {
   EXPECT_GE(report.checks.size(), 14u);
   for (const auto& check : report.checks) EXPECT_TRUE(check.holds) << check.name << ": " << check.detail;
   EXPECT_EQ(report.sections.size(), 3u);
-  EXPECT_FALSE(std::filesystem::exists(context.out / "work"));
+  EXPECT_TRUE(!std::filesystem::exists(context.out / "work") || std::filesystem::is_empty(context.out / "work"));
 }
 
 TEST_F(Recipe35, BadSettings) {
   EXPECT_THAT([&] { run({"seeds=0"}); }, ThrowsMessage<Error>(HasSubstr("between 1 and 20")));
-  EXPECT_THAT([&] { run({"bits=[9]"}); }, ThrowsMessage<Error>(HasSubstr("2 to 8")));
+  EXPECT_THAT([&] { run({"bits=[9]"}); }, ThrowsMessage<Error>(HasSubstr("bits must hold")));
   EXPECT_THAT([&] { run({"groups=[0]"}); }, ThrowsMessage<Error>(HasSubstr("groups")));
   EXPECT_THAT([&] { run({}, true); }, ThrowsMessage<Error>(HasSubstr("model=FOLDER")));
   EXPECT_THAT([&] { run({"model=" + testing::TempDir()}); }, ThrowsMessage<Error>(HasSubstr("calibration=FILE")));
