@@ -65,7 +65,7 @@ class Study {
   void plan();
   const Row& row(const std::string& name) const;
   const Values& excess(const std::string& name) const { return row(name).excess; }
-  double measure(const LanguageSubject& subject, const Row& row, uint64_t seed, const Tensor& test) const;
+  LanguageModel quantize(const LanguageSubject& subject, const Row& row, uint64_t seed) const;
   void measure_rows(const LanguageSubject& subject, uint64_t seed);
   void rotate_float(const LanguageSubject& subject);
   Objective compare_objectives(const LanguageSubject& subject) const;
@@ -97,6 +97,7 @@ Study::Study(const Config& config, const RunContext& context) : config_(config),
   const int seeds = get<int>("seeds");
   require(seeds >= 1 && seeds <= 20, "seeds must be between 1 and 20, got {}", seeds);
   for (const auto& strategy : get<Words>("strategies")) TokenImportance(importance(strategy, 0));
+  if (const auto outliers = get<std::string>("outliers"); !outliers.empty()) parse_outliers(outliers);
   plan();
 }
 
@@ -199,15 +200,14 @@ const Row& Study::row(const std::string& name) const {
   fail("no row '{}'", name);
 }
 
-double Study::measure(const LanguageSubject& subject, const Row& row, uint64_t seed, const Tensor& test) const {
+LanguageModel Study::quantize(const LanguageSubject& subject, const Row& row, uint64_t seed) const {
   RsqOptions options = row.options;
   if (options.rotation) options.rotation->seed = seed;
   std::unique_ptr<BlockMethod> method = std::make_unique<RsqMethod>(options);
   if (row.rounded) method = std::make_unique<RoundToNearest>(std::make_shared<AffineGrid>(options.grid));
-  const BlockwiseResult result =
-      quantize_in_memory(subject.model, expand_cyclic(subject.calibration, row.expand), *method,
-                         {.work = context_.out / "work", .probe = 1, .allow_ruined = true});
-  return score_sequences(result.model, test).perplexity();
+  return quantize_in_memory(subject.model, expand_cyclic(subject.calibration, row.expand), *method,
+                            {.work = context_.out / "work", .probe = 1, .allow_ruined = true})
+      .model;
 }
 
 void Study::measure_rows(const LanguageSubject& subject, uint64_t seed) {
@@ -217,10 +217,11 @@ void Study::measure_rows(const LanguageSubject& subject, uint64_t seed) {
   log_info("seed {}: float, perplexity {:.3f}", seed, reference);
   for (Row& row : rows_) {
     if (interrupted()) throw Interrupted("interrupted; the models are kept: go on with --resume");
-    row.perplexity.push_back(measure(subject, row, seed, subject.test));
+    const LanguageModel model = quantize(subject, row, seed);
+    row.perplexity.push_back(score_sequences(model, subject.test).perplexity());
     row.excess.push_back(std::log(row.perplexity.back() / reference));
     if (row.name.find("r_min=") != std::string::npos)
-      row.calibration_perplexity.push_back(measure(subject, row, seed, subject.calibration));
+      row.calibration_perplexity.push_back(score_sequences(model, subject.calibration).perplexity());
     log_info("seed {}: {}, perplexity {:.3f}", seed, row.name, row.perplexity.back());
   }
 }
