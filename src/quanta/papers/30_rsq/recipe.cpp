@@ -61,6 +61,9 @@ class Study {
   T get(const char* key) const {
     return config_.get<T>(key);
   }
+  ImportanceOptions importance(const std::string& strategy, double least) const {
+    return {.strategy = strategy, .least = least, .clusters = get<int64_t>("clusters")};
+  }
   void add(const std::string& name, const RsqOptions& options, int64_t expand = 1);
   void plan();
   const Row& row(const std::string& name) const;
@@ -88,10 +91,6 @@ class Study {
   std::vector<Series> profile_;
   Report report_;
 };
-
-ImportanceOptions importance(const std::string& strategy, double least) {
-  return {.strategy = strategy, .least = least};
-}
 
 Study::Study(const Config& config, const RunContext& context) : config_(config), context_(context) {
   const int seeds = get<int>("seeds");
@@ -248,7 +247,7 @@ void Study::rotate_float(const LanguageSubject& subject) {
 /// give.
 Objective Study::compare_objectives(const LanguageSubject& subject) const {
   const torch::NoGradGuard no_grad;
-  const TokenImportance importance({.least = get<double>("objective.least")});
+  const TokenImportance importance({.strategy = "attncon", .least = get<double>("objective.least")});
   const AffineGrid grid({.bits = get<int>("objective.bits"), .kind = AffineKind::Signed, .search = true});
   const GptqOptions options{.damping = get<double>("damping")};
   LanguageModel model = copy(subject.model);
