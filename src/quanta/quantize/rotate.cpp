@@ -93,6 +93,7 @@ void Rotation::operator()(LanguageModel& ends) const {
     untied->output->weight.copy_(ends->tokens->weight);
     if (ends->positions) untied->positions->weight.copy_(ends->positions->weight);
     copy_values(*ends->norm, *untied->norm);
+    untied->train(ends->is_training());
     if (!ends->blocks.empty()) untied->set_blocks(ends->blocks);
     ends = untied;
   }

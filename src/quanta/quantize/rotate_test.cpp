@@ -30,7 +30,7 @@ Tensor ids(const LanguageConfig& config) {
 }
 
 LanguageConfig gpt2() {
-  LanguageConfig c = LanguageConfig::llama(30, 24, 48, 2, 4, 16);
+  LanguageConfig c = LanguageConfig::llama(30, 32, 48, 2, 4, 16);
   c.family = Family::Gpt2;
   c.activation = MlpActivation::GeluTanh;
   c.tied = c.attention_bias = c.output_bias = c.mlp_bias = true;
@@ -125,7 +125,7 @@ TEST(Rotate, OfflineLeavesAStandardModel) {
   LanguageModel online = planted(gpt2(), 2);
   rotate(online);
   EXPECT_EQ(spec_of(online->blocks[1]->layer("attn.c_proj")->slot(QuantizableLayer::Place::Input)),
-            nlohmann::json({{"kind", "hadamard"}, {"size", 4}, {"stride", 6}}));
+            nlohmann::json({{"kind", "hadamard"}, {"size", 4}, {"stride", 8}}));
 }
 
 TEST(Rotate, TheMatrixIsOrthogonal) {

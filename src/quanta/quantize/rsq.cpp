@@ -92,7 +92,8 @@ LayerResult RsqMethod::solve(const std::string& path, const Tensor& weight, cons
 }
 
 const GridRule& RsqMethod::rule(const std::string& path) const {
-  return options_.int8_down && is_down(path) ? wide_ : grid_;
+  if (options_.int8_down && is_down(path)) return wide_;
+  return options_.rule ? *options_.rule : grid_;
 }
 
 void quantize_flow(DecoderBlock& block, const FlowBits& bits) {
@@ -116,7 +117,7 @@ void quantize_flow(DecoderBlock& block, const FlowBits& bits) {
 }
 
 nlohmann::json RsqMethod::settings() const {
-  nlohmann::json json{{"grid", options_.e8p ? "E8P" : grid_.describe()},
+  nlohmann::json json{{"grid", options_.e8p ? "E8P" : rule("").describe()},
                       {"int8_down", options_.int8_down},
                       {"power", options_.power},
                       {"apply_to", options_.apply_to},

@@ -25,8 +25,9 @@ void quantize_flow(DecoderBlock& block, const FlowBits& bits);
 
 struct RsqOptions {
   AffineGridOptions grid{.bits = 3, .kind = AffineKind::Signed, .search = true};
-  bool e8p = false;        ///< E8P by LDLQ instead of `grid`, 2 bits a weight
-  bool int8_down = false;  ///< the MLP's last layer on the same grid with 8 bits
+  std::shared_ptr<const GridRule> rule{};  ///< instead of `grid`, say the blocks of a file format
+  bool e8p = false;                        ///< E8P by LDLQ instead of `grid`, 2 bits a weight
+  bool int8_down = false;                  ///< the MLP's last layer on `grid` with 8 bits
 
   std::optional<RotateOptions> rotation = RotateOptions{};
   std::optional<ImportanceOptions> importance = ImportanceOptions{};  ///< none: QuaRot

@@ -61,11 +61,14 @@ class Study {
   T get(const char* key) const {
     return config_.get<T>(key);
   }
+  ImportanceOptions importance(const std::string& strategy, double least) const {
+    return {.strategy = strategy, .least = least, .clusters = get<int64_t>("clusters")};
+  }
   void add(const std::string& name, const RsqOptions& options, int64_t expand = 1);
   void plan();
   const Row& row(const std::string& name) const;
   const Values& excess(const std::string& name) const { return row(name).excess; }
-  double measure(const LanguageSubject& subject, const Row& row, uint64_t seed, const Tensor& test) const;
+  LanguageModel quantize(const LanguageSubject& subject, const Row& row, uint64_t seed) const;
   void measure_rows(const LanguageSubject& subject, uint64_t seed);
   void rotate_float(const LanguageSubject& subject);
   Objective compare_objectives(const LanguageSubject& subject) const;
@@ -89,14 +92,11 @@ class Study {
   Report report_;
 };
 
-ImportanceOptions importance(const std::string& strategy, double least) {
-  return {.strategy = strategy, .least = least};
-}
-
 Study::Study(const Config& config, const RunContext& context) : config_(config), context_(context) {
   const int seeds = get<int>("seeds");
   require(seeds >= 1 && seeds <= 20, "seeds must be between 1 and 20, got {}", seeds);
   for (const auto& strategy : get<Words>("strategies")) TokenImportance(importance(strategy, 0));
+  if (const auto outliers = get<std::string>("outliers"); !outliers.empty()) parse_outliers(outliers);
   plan();
 }
 
@@ -199,15 +199,14 @@ const Row& Study::row(const std::string& name) const {
   fail("no row '{}'", name);
 }
 
-double Study::measure(const LanguageSubject& subject, const Row& row, uint64_t seed, const Tensor& test) const {
+LanguageModel Study::quantize(const LanguageSubject& subject, const Row& row, uint64_t seed) const {
   RsqOptions options = row.options;
   if (options.rotation) options.rotation->seed = seed;
   std::unique_ptr<BlockMethod> method = std::make_unique<RsqMethod>(options);
   if (row.rounded) method = std::make_unique<RoundToNearest>(std::make_shared<AffineGrid>(options.grid));
-  const BlockwiseResult result =
-      quantize_in_memory(subject.model, expand_cyclic(subject.calibration, row.expand), *method,
-                         {.work = context_.out / "work", .probe = 1, .allow_ruined = true});
-  return score_sequences(result.model, test).perplexity();
+  return quantize_in_memory(subject.model, expand_cyclic(subject.calibration, row.expand), *method,
+                            {.work = context_.out / "work", .probe = 1, .allow_ruined = true})
+      .model;
 }
 
 void Study::measure_rows(const LanguageSubject& subject, uint64_t seed) {
@@ -217,10 +216,11 @@ void Study::measure_rows(const LanguageSubject& subject, uint64_t seed) {
   log_info("seed {}: float, perplexity {:.3f}", seed, reference);
   for (Row& row : rows_) {
     if (interrupted()) throw Interrupted("interrupted; the models are kept: go on with --resume");
-    row.perplexity.push_back(measure(subject, row, seed, subject.test));
+    const LanguageModel model = quantize(subject, row, seed);
+    row.perplexity.push_back(score_sequences(model, subject.test).perplexity());
     row.excess.push_back(std::log(row.perplexity.back() / reference));
     if (row.name.find("r_min=") != std::string::npos)
-      row.calibration_perplexity.push_back(measure(subject, row, seed, subject.calibration));
+      row.calibration_perplexity.push_back(score_sequences(model, subject.calibration).perplexity());
     log_info("seed {}: {}, perplexity {:.3f}", seed, row.name, row.perplexity.back());
   }
 }
@@ -247,7 +247,7 @@ void Study::rotate_float(const LanguageSubject& subject) {
 /// give.
 Objective Study::compare_objectives(const LanguageSubject& subject) const {
   const torch::NoGradGuard no_grad;
-  const TokenImportance importance({.least = get<double>("objective.least")});
+  const TokenImportance importance({.strategy = "attncon", .least = get<double>("objective.least")});
   const AffineGrid grid({.bits = get<int>("objective.bits"), .kind = AffineKind::Signed, .search = true});
   const GptqOptions options{.damping = get<double>("damping")};
   LanguageModel model = copy(subject.model);
