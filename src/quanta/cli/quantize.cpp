@@ -523,6 +523,7 @@ void add_quantize(CLI::App& app, int& status) {
       ->check(CLI::PositiveNumber)
       ->type_name("N");
   command->callback([=, &status] {
+    require(fs::exists(options->model.path), "{}: no such file or folder", options->model.path);
     const bool is_language = is_language_model(options->model.path);
     for (const auto* option : command->get_options())
       if (option->count() > 0 && option->get_group() == (is_language ? kImages : kLanguageModels) &&

@@ -177,8 +177,9 @@ std::unique_ptr<BlockMethod> Job::make_method(const std::string& name, int bits)
   if (name == "gptq")
     return std::make_unique<GptqMethod>(
         rule,
-        GptqOptions{
-            .damping = options_.damping, .act_order = options_.act_order, .static_groups = options_.static_groups},
+        GptqOptions{.damping = options_.damping,
+                    .act_order = options_.act_order,
+                    .static_groups = options_.static_groups || options_.format == "gguf"},
         options_.true_sequential);
   fail("{} is not there yet", name);
 }
@@ -187,12 +188,13 @@ Plan Job::plan(const Trial& trial) const {
   const bool data = tokens_.defined() || trial.solver->needs_data();
   return make_plan({.config = model_.config(),
                     .bits = trial.bits,
-                    .group = options_.group,
+                    .group = options_.format == "gguf" ? make_rule(trial.bits)->span() : options_.group,
                     .sequences = data ? options_.samples : 0,
                     .length = options_.length,
                     .weight_bytes = 2,
                     .ram = ram_,
-                    .out = out_},
+                    .out = out_,
+                    .gguf = options_.format == "gguf"},
                    *trial.solver);
 }
 

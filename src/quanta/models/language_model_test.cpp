@@ -362,6 +362,7 @@ TEST(Generate, StretchedPositionsGoOnWithoutTheCache) {
   const torch::NoGradGuard no_grad;
   json config = llama_json();
   config["max_position_embeddings"] = 8;
+  config["head_dim"] = 4;
   config["rope_scaling"] = {{"rope_type", "dynamic"}, {"factor", 2}};
   LanguageModel model = random_model(config);
   const auto text = [&](bool cache) {
