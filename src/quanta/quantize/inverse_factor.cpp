@@ -1,0 +1,130 @@
+#include "quanta/quantize/inverse_factor.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "quanta/core/error.h"
+#include "quanta/core/parallel.h"
+#include "quanta/quantize/tiled_blas.h"
+
+namespace quanta {
+namespace {
+
+using tiled::Matrix;
+
+constexpr int64_t kSmall = 64;
+
+/// a = L L' and x = L^-1 (both lower) for a small matrix. Where a pivot is not above its part of `floor`, the column
+/// is decoupled: as in the whole matrix, L and x then hold a 1 in its row and column. Appends such columns, plus
+/// `first`.
+template <class T>
+void factor_small(Matrix<T> a, Matrix<T> x, const T* floor, int64_t first, std::vector<int64_t>& alone) {
+  for (int64_t j = 0; j < a.rows; ++j) {
+    T pivot = a(j, j);
+    for (int64_t k = 0; k < j; ++k) pivot -= a(j, k) * a(j, k);
+    const bool sound = pivot > floor[j];
+    if (!sound) {
+      alone.push_back(first + j);
+      for (int64_t k = 0; k < j; ++k) a(j, k) = 0;
+    }
+    a(j, j) = sound ? std::sqrt(pivot) : T(1);
+    for (int64_t i = j + 1; i < a.rows; ++i) {
+      T sum = a(i, j);
+      for (int64_t k = 0; k < j; ++k) sum -= a(i, k) * a(j, k);
+      a(i, j) = sound ? sum / a(j, j) : T(0);
+    }
+  }
+  for (int64_t i = 0; i < a.rows; ++i) {  // row i of x from those above: x_i = (e_i - sum_k<i L_ik x_k) / L_ii
+    for (int64_t k = 0; k < i; ++k)
+      for (int64_t j = 0; j <= k; ++j) x(i, j) -= a(i, k) * x(k, j);
+    x(i, i) = 1;
+    for (int64_t j = 0; j <= i; ++j) x(i, j) /= a(i, i);
+  }
+}
+
+/// The same by halves: a holds the lower triangle of a symmetric matrix and then L, x zeros and then L^-1.
+template <class T>
+void factor(Matrix<T> a, Matrix<T> x, const T* floor, int64_t first, std::vector<int64_t>& alone) {
+  const int64_t n = a.rows;
+  if (n <= kSmall) return factor_small(a, x, floor, first, alone);
+  const int64_t m = (n / 2 + kSmall - 1) / kSmall * kSmall, rest = n - m;
+  const Matrix<T> a21 = a.part(m, 0, rest, m), a22 = a.part(m, m, rest, rest);
+  const Matrix<T> x11 = x.part(0, 0, m, m), x21 = x.part(m, 0, rest, m), x22 = x.part(m, m, rest, rest);
+
+  const size_t before = alone.size();
+  factor(a.part(0, 0, m, m), x11, floor, first, alone);
+  tiled::times_lower<T>(a21, x11, true);  // L21 = a21 x11'
+  const size_t between = alone.size();
+  for (size_t c = before; c < between; ++c)
+    for (int64_t i = 0; i < rest; ++i) a21(i, alone[c] - first) = 0;
+  tiled::add_product<T>(-1, a21, a21, true, a22, tiled::Shape::Lower);
+  factor(a22, x22, floor + m, first + m, alone);
+  for (size_t c = between; c < alone.size(); ++c) std::fill_n(&a21(alone[c] - first - m, 0), m, T(0));
+  for (int64_t i = 0; i < rest; ++i) std::copy_n(&a21(i, 0), m, &x21(i, 0));
+  tiled::times_lower<T>(x21, x11, false);  // x21 = -x22 L21 x11
+  tiled::minus_lower_times<T>(x22, x21);
+}
+
+template <class T>
+InverseFactor damped(const torch::Tensor& input, double damping, int raises) {
+  const torch::Tensor h = input.contiguous();
+  const int64_t n = h.size(0);
+  const T* from = h.data_ptr<T>();
+  const double mean = h.diagonal().to(torch::kFloat64).mean().item<double>();
+  InverseFactor result;
+  torch::Tensor a = torch::empty_like(h), x;
+  std::vector<T> floor(static_cast<size_t>(n));
+  for (int raise = 0;; ++raise) {
+    const T lambda = T(damping * mean);
+    // Reversed, the lower triangle's element (i, j) is (n - 1 - i, n - 1 - j), which by symmetry the lower triangle of
+    // h holds at (n - 1 - j, n - 1 - i).
+    T* to = a.data_ptr<T>();
+    constexpr int64_t kSide = 64;
+    parallel_for((n + kSide - 1) / kSide, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t p = begin * kSide; p < std::min(n, end * kSide); p += kSide)
+        for (int64_t q = 0; q <= p; q += kSide)
+          for (int64_t i = p; i < std::min(n, p + kSide); ++i)
+            for (int64_t j = q; j < std::min(i + 1, q + kSide); ++j) to[i * n + j] = from[(n - 1 - j) * n + n - 1 - i];
+    });
+    for (int64_t i = 0; i < n; ++i) {
+      T& diagonal = to[i * n + i];
+      diagonal += lambda;
+      floor[size_t(i)] = 8 * std::numeric_limits<T>::epsilon() * std::max(diagonal, T(0));
+    }
+    x = torch::zeros_like(h);
+    std::vector<int64_t> alone;
+    factor<T>({to, n, n, n}, {x.data_ptr<T>(), n, n, n}, floor.data(), 0, alone);
+    for (int64_t& column : alone) column = n - 1 - column;
+    std::sort(alone.begin(), alone.end());
+    if (raise == 0) result.troubled = alone;
+    if (alone.empty() || raise >= raises || !(mean > 0)) {
+      result.alone = alone;
+      break;
+    }
+    damping = damping > 0 ? 2 * damping : 0.01;
+  }
+  // Reversed in place, first with last: U(i, j) = x(n - 1 - i, n - 1 - j).
+  std::reverse(x.data_ptr<T>(), x.data_ptr<T>() + n * n);
+  for (const int64_t c : result.alone) {  // for itself a column has the precision its own diagonal gives
+    const T own = from[c * n + c] + T(damping * mean);
+    if (own > 0) x.data_ptr<T>()[c * n + c] = 1 / std::sqrt(own);
+  }
+  result.u = x;
+  result.damping = damping;
+  return result;
+}
+
+}  // namespace
+
+InverseFactor inverse_factor(const torch::Tensor& h, double damping, int raises) {
+  require(h.dim() == 2 && h.size(0) == h.size(1) && h.size(0) > 0, "a Hessian is square, got [{}]",
+          fmt::join(h.sizes(), ", "));
+  require(std::isfinite(damping) && damping >= 0, "damping {}: expected a number of at least 0, usually 0.01", damping);
+  require(torch::isfinite(h).all().item<bool>(),
+          "the Hessian has NaN or infinite elements: look for what went wrong in the layers before");
+  return h.scalar_type() == torch::kFloat64 ? damped<double>(h, damping, raises)
+                                            : damped<float>(h.to(torch::kFloat32), damping, raises);
+}
+
+}  // namespace quanta
