@@ -40,14 +40,6 @@ constexpr std::array<TypeFacts, 15> kTypes = {{{"BOOL", 1},
                                                {"U64", 8},
                                                {"F64", 8}}};
 
-// A name from a file, fit to be printed on one line.
-std::string printable(std::string_view text) {
-  constexpr size_t kLongest = 80;
-  std::string result = json(text).dump(-1, ' ', true, json::error_handler_t::replace);
-  if (result.size() > kLongest) result = result.substr(0, kLongest) + "...\"";
-  return result;
-}
-
 // The bytes a tensor needs, or nothing if a dimension is negative or the size overflows. A dimension of 0 does not hide
 // an overflow of the others, whose strides a reader may want to compute.
 std::optional<uint64_t> byte_count(DataType type, const std::vector<int64_t>& shape) {

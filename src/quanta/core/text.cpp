@@ -6,6 +6,7 @@
 #include <climits>
 #include <cmath>
 #include <cstdint>
+#include <nlohmann/json.hpp>
 
 namespace quanta {
 
@@ -33,6 +34,14 @@ std::string nearest(std::string_view word, const std::vector<std::string>& candi
       best = candidate;
     }
   return best;
+}
+
+std::string printable(std::string_view text) {
+  using nlohmann::json;
+  constexpr size_t kLongest = 80;
+  std::string result = json(text).dump(-1, ' ', true, json::error_handler_t::replace);
+  if (result.size() > kLongest) result = result.substr(0, kLongest) + "...\"";
+  return result;
 }
 
 std::string format_duration(double seconds) {

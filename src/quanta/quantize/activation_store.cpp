@@ -29,13 +29,14 @@ struct ActivationStore::Impl {
     if (!partial.empty()) ::unlink(partial.c_str());
   }
 
-  /// Moves all of a sequence's bytes with pread or pwrite.
+  /// Moves the bytes of some sequences with pread or pwrite.
   template <class Call, class Bytes>
-  void move(int64_t sequence, Bytes* bytes, Call call, const char* verb) const {
-    require(sequence >= 0 && sequence < sequences, "sequence {} of {} activations", sequence, sequences);
-    for (int64_t done = 0; done < sequence_bytes();) {
-      const ssize_t n =
-          call(file, bytes + done, size_t(sequence_bytes() - done), begin + sequence * sequence_bytes() + done);
+  void move(int64_t first, int64_t count, Bytes* bytes, Call call, const char* verb) const {
+    require(first >= 0 && count > 0 && first + count <= sequences, "sequences {} to {} of {}", first, first + count,
+            sequences);
+    const int64_t offset = begin + first * sequence_bytes(), size = count * sequence_bytes();
+    for (int64_t done = 0; done < size;) {
+      const ssize_t n = call(file, bytes + done, size_t(size - done), offset + done);
       if (n < 0 && errno == EINTR) continue;
       require(n > 0, "cannot {} the activations in {}: {}", verb, path.string(),
               n == 0 ? "the file ends" : std::strerror(errno));
@@ -86,7 +87,7 @@ ActivationStore::ActivationStore(fs::path path, int64_t sequences, int64_t lengt
   impl_->length = length;
   impl_->width = width;
   impl_->begin = int64_t(header.size());
-  impl_->partial = impl_->path.parent_path() / ("." + impl_->path.filename().string() + ".partial");
+  impl_->partial = impl_->path.parent_path() / fmt::format(".{}.partial", impl_->path.filename().string());
   impl_->file = ::open(impl_->partial.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
   require(impl_->file >= 0, "cannot make {}: {}", impl_->partial.string(), std::strerror(errno));
   // Reserved at once, so that a full disk shows before the work and not in the middle of it.
@@ -117,17 +118,18 @@ ActivationStore ActivationStore::open(const fs::path& path) {
   return ActivationStore(std::move(impl));
 }
 
-torch::Tensor ActivationStore::get(int64_t sequence) const {
-  torch::Tensor h = torch::empty({1, impl_->length, impl_->width});
-  impl_->move(sequence, reinterpret_cast<char*>(h.data_ptr<float>()), ::pread, "read");
+torch::Tensor ActivationStore::get(int64_t first, int64_t count) const {
+  torch::Tensor h = torch::empty({count, impl_->length, impl_->width});
+  impl_->move(first, count, reinterpret_cast<char*>(h.data_ptr<float>()), ::pread, "read");
   return h;
 }
 
-void ActivationStore::set(int64_t sequence, const torch::Tensor& h) {
-  require(h.numel() == impl_->length * impl_->width, "activations of {} values where [{}, {}] were expected", h.numel(),
-          impl_->length, impl_->width);
+void ActivationStore::set(int64_t first, const torch::Tensor& h) {
+  require(h.dim() == 3 && h.size(1) == impl_->length && h.size(2) == impl_->width,
+          "activations [{}] where [count, {}, {}] were expected", fmt::join(h.sizes(), ", "), impl_->length,
+          impl_->width);
   const torch::Tensor values = h.detach().to(torch::kFloat32).contiguous();
-  impl_->move(sequence, reinterpret_cast<const char*>(values.data_ptr<float>()), ::pwrite, "write");
+  impl_->move(first, h.size(0), reinterpret_cast<const char*>(values.data_ptr<float>()), ::pwrite, "write");
 }
 
 void ActivationStore::finish() {

@@ -26,8 +26,8 @@ class ActivationStore {
   int64_t length() const;
   int64_t width() const;
 
-  torch::Tensor get(int64_t sequence) const;  ///< [1, length, width]
-  void set(int64_t sequence, const torch::Tensor& h);
+  torch::Tensor get(int64_t first, int64_t count = 1) const;  ///< [count, length, width]
+  void set(int64_t first, const torch::Tensor& h);            ///< h [count, length, width]
   /// Gives the file its name: from now on open() finds it.
   void finish();
 

@@ -19,12 +19,13 @@ namespace quanta {
 /// What a method did to one linear layer.
 struct LayerResult {
   int64_t block = 0;
-  std::string layer{};          ///< "self_attn.q_proj"
-  QuantizedMatrix matrix{};     ///< the layer's weight is matrix.dequantize() from now on
-  double error = 0;             ///< ||(W - W^) X||^2 / ||W X||^2 over the calibration data (of W as it was prepared)
-  double rounded_error = 0;     ///< the same of rounding to nearest on this grid; 0 if it was not measured
-  double damping = 0;           ///< lambda that was added to the Hessian's diagonal, as a share of its mean
-  std::vector<int64_t> dead{};  ///< columns whose input is always 0
+  std::string layer{};       ///< "self_attn.q_proj"
+  QuantizedMatrix matrix{};  ///< the layer's weight is matrix.dequantize() from now on
+  /// ||(W - W^) X||^2 / ||W X||^2 over the calibration data; -1: not measured.
+  double error = -1;
+  double rounded_error = -1;        ///< the same of rounding to nearest on this grid
+  double damping = 0;               ///< lambda that was added to the Hessian's diagonal, as a share of its mean
+  std::vector<int64_t> dead{};      ///< columns whose input is always 0
   std::vector<int64_t> troubled{};  ///< columns that were rounded to nearest because the Hessian is not positive there
   double seconds = 0;
 };
@@ -32,8 +33,8 @@ struct LayerResult {
 /// The calibration data at the first of a group of blocks.
 struct BlockInputs {
   int64_t block = 0;                              ///< index of the group's first block
-  const torch::Tensor& tokens;                    ///< int64 [sequences, T]
-  const ActivationStore& inputs;                  ///< hidden states behind the quantized blocks
+  torch::Tensor tokens{};                         ///< int64 [sequences, T]
+  const ActivationStore* inputs = nullptr;        ///< hidden states behind the quantized blocks; null without data
   const ActivationStore* float_inputs = nullptr;  ///< behind the float blocks, if the method asked for them
   int64_t memory = 0;                             ///< bytes that statistics may take
 };
@@ -54,6 +55,10 @@ class BlockMethod {
   virtual int64_t group() const { return 1; }
   /// Bytes of statistics that quantize() would like for a block (Hessians), besides the block itself.
   virtual int64_t memory(const LanguageConfig&) const { return 0; }
+  /// The same at least, with more passes over the data.
+  virtual int64_t least_memory(const LanguageConfig& config) const { return memory(config); }
+  /// Multiply-adds for a block and so many tokens of calibration, besides two forward passes.
+  virtual double operations(const LanguageConfig&, int64_t /*tokens*/) const { return 0; }
   /// Error if the method cannot work on such a model (a group that does not divide a layer's inputs, a head dimension
   /// that is no power of two).
   virtual void check(const LanguageConfig&) const {}
@@ -70,14 +75,15 @@ class BlockMethod {
   }
 };
 
-/// Runs f(sequence, h) for the hidden states of each sequence; sequences run on several threads, each of which runs
-/// LibTorch and BLAS with one, so that results do not depend on their number. Without gradients.
+/// Runs f(first, h [count, T, width]) for all sequences, some of them together if they are short; the calls run on
+/// several threads, each of which runs LibTorch and BLAS with one, so that results do not depend on their number.
+/// Without gradients.
 void for_each_sequence(const ActivationStore& inputs,
-                       const std::function<void(int64_t sequence, const torch::Tensor& h)>& f);
+                       const std::function<void(int64_t first, const torch::Tensor& h)>& f);
 
-/// The inputs [T, in] of some of a block's linear layers for each calibration sequence, in the sequences' order:
-/// use(sequence, {input of path 0, ...}) on the calling thread. The block is run on several sequences at once.
+/// The inputs of some of a block's linear layers, as their weights see them, for all calibration sequences in order:
+/// use(first, {input [count, T, in] of each path}) on the calling thread. The block runs on several threads.
 void collect_inputs(DecoderBlock& block, const std::vector<std::string>& paths, const ActivationStore& inputs,
-                    const std::function<void(int64_t sequence, const std::vector<torch::Tensor>& x)>& use);
+                    const std::function<void(int64_t first, const std::vector<torch::Tensor>& x)>& use);
 
 }  // namespace quanta

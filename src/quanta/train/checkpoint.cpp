@@ -3,6 +3,7 @@
 #include <array>
 #include <functional>
 #include <memory>
+#include <sstream>
 #include <type_traits>
 #include <vector>
 
@@ -101,6 +102,18 @@ TensorMap parameters_of(torch::optim::Optimizer& optimizer, const torch::nn::Mod
   return parameters;
 }
 
+/// The first line in which two texts differ, for a message.
+std::string first_difference(const std::string& there, const std::string& here) {
+  std::istringstream a(there), b(here);
+  std::string line_a, line_b;
+  while (true) {
+    const bool more_a = bool(std::getline(a, line_a)), more_b = bool(std::getline(b, line_b));
+    if (!more_a) line_a = "(nothing)";
+    if (!more_b) line_b = "(nothing)";
+    if (line_a != line_b || !(more_a && more_b)) return fmt::format("'{}' there, '{}' here", line_a, line_b);
+  }
+}
+
 json parse_metadata(const Safetensors& file, const std::filesystem::path& path, const char* key) {
   const auto found = file.metadata().find(key);
   require(found != file.metadata().end(), "{} is not a training's checkpoint: it has no '{}' in its metadata",
@@ -113,7 +126,7 @@ json parse_metadata(const Safetensors& file, const std::filesystem::path& path, 
 }  // namespace
 
 void save_checkpoint(const std::filesystem::path& path, const torch::nn::Module& module,
-                     torch::optim::Optimizer& optimizer, const Checkpoint& checkpoint) {
+                     torch::optim::Optimizer& optimizer, const TrainingState& checkpoint) {
   const OptimizerKind& kind = kind_of(optimizer);
   TensorMap tensors;
   for (const auto& [name, tensor] : state_of(module)) tensors["model." + name] = tensor;
@@ -139,10 +152,10 @@ json read_checkpoint_state(const std::filesystem::path& path) {
   return parse_metadata(Safetensors::open(path), path, "state");
 }
 
-Checkpoint load_checkpoint(const std::filesystem::path& path, torch::nn::Module& module,
-                           torch::optim::Optimizer& optimizer) {
+TrainingState load_checkpoint(const std::filesystem::path& path, torch::nn::Module& module,
+                              torch::optim::Optimizer& optimizer) {
   const Safetensors file = Safetensors::open(path);
-  Checkpoint checkpoint{.state = parse_metadata(file, path, "state")};
+  TrainingState checkpoint{.state = parse_metadata(file, path, "state")};
   const json saved = parse_metadata(file, path, "optimizer");
   const OptimizerKind& kind = kind_of(optimizer);
   try {
@@ -190,6 +203,24 @@ Checkpoint load_checkpoint(const std::filesystem::path& path, torch::nn::Module&
     fail("{} is damaged: {}", path.string(), error.what());
   }
   return checkpoint;
+}
+
+void require_same_settings(const std::filesystem::path& checkpoint, const json& there, const json& here) {
+  for (const auto& [key, value] : here.items()) {
+    const json old = there.value(key, json());
+    require(old == value,
+            "{} was made with another {}: {}; give the same settings to resume, or start over without resuming",
+            checkpoint.string(), key,
+            key == "config" ? first_difference(old.is_string() ? old.get<std::string>() : "", value)
+                            : fmt::format("{} there, {} here", old.dump(), value.dump()));
+  }
+}
+
+std::string checkpoint_name(const std::string& label) {
+  std::string name = label;
+  for (char& c : name)
+    if (!std::isalnum(static_cast<unsigned char>(c)) && c != '.' && c != '_' && c != '-') c = '-';
+  return name + ".checkpoint.safetensors";
 }
 
 }  // namespace quanta

@@ -152,7 +152,7 @@ TYPED_TEST(OptimizerTest, GoesOnAsIfItHadNeverStopped) {
     nn::Sequential other = make_net();
     auto other_optimizer = make<TypeParam>(other, variant);
     step(other, *other_optimizer);  // its own state must give way
-    const Checkpoint checkpoint = load_checkpoint(this->file("c"), *other, *other_optimizer);
+    const TrainingState checkpoint = load_checkpoint(this->file("c"), *other, *other_optimizer);
     EXPECT_EQ(checkpoint.state, (nlohmann::json{{"epoch", 3}, {"name", "a\"b"}}));
     EXPECT_EQ(read_checkpoint_state(this->file("c")), checkpoint.state);
     EXPECT_TRUE(torch::equal(checkpoint.tensors.at("best.w"), torch::arange(4)));

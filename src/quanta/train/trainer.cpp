@@ -7,7 +7,6 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <sstream>
 
 #include "quanta/core/error.h"
 #include "quanta/core/file.h"
@@ -17,6 +16,7 @@
 #include "quanta/core/signal.h"
 #include "quanta/data/loader.h"
 #include "quanta/train/checkpoint.h"
+#include "quanta/train/metrics_file.h"
 
 namespace quanta {
 namespace {
@@ -105,18 +105,6 @@ Epoch to_epoch(const json& j) {
           .seconds = to_double(j.at("seconds"))};
 }
 
-/// The first line in which two texts differ, for a message.
-std::string first_difference(const std::string& there, const std::string& here) {
-  std::istringstream a(there), b(here);
-  std::string line_a, line_b;
-  while (true) {
-    const bool more_a = bool(std::getline(a, line_a)), more_b = bool(std::getline(b, line_b));
-    if (!more_a) line_a = "(nothing)";
-    if (!more_b) line_b = "(nothing)";
-    if (line_a != line_b || !(more_a && more_b)) return fmt::format("'{}' there, '{}' here", line_a, line_b);
-  }
-}
-
 class Trainer {
  public:
   Trainer(const Forward& forward, torch::nn::Module& module, torch::optim::Optimizer& optimizer, const Examples& train,
@@ -144,10 +132,7 @@ class Trainer {
     }
     for (auto& group : optimizer.param_groups()) base_rates_.push_back(group.options().get_lr());
     if (!options.out.empty()) {
-      std::string name = options.label;
-      for (char& c : name)
-        if (!std::isalnum(static_cast<unsigned char>(c)) && c != '.' && c != '_' && c != '-') c = '-';
-      checkpoint_path_ = options.out / (name + ".checkpoint.safetensors");
+      checkpoint_path_ = options.out / checkpoint_name(options.label);
       metrics_path_ = options.out / "metrics.jsonl";
     }
   }
@@ -342,16 +327,8 @@ class Trainer {
 
   void load_checked() {
     // The settings are compared before the tensors: they explain why tensors differ.
-    const json there = read_checkpoint_state(checkpoint_path_).at("settings"), here = settings();
-    for (const auto& [key, value] : here.items()) {
-      const json old = there.value(key, json());
-      require(old == value,
-              "{} was made with another {}: {}; give the same settings to resume, or start over without resuming",
-              checkpoint_path_.string(), key,
-              key == "config" ? first_difference(old.is_string() ? old.get<std::string>() : "", value)
-                              : fmt::format("{} there, {} here", old.dump(), value.dump()));
-    }
-    Checkpoint checkpoint = load_checkpoint(checkpoint_path_, module_, optimizer_);
+    require_same_settings(checkpoint_path_, read_checkpoint_state(checkpoint_path_).at("settings"), settings());
+    TrainingState checkpoint = load_checkpoint(checkpoint_path_, module_, optimizer_);
     const json& state = checkpoint.state;
     for (const json& e : state.at("epochs")) history_.epochs.push_back(to_epoch(e));
     history_.best_epoch = state.at("best_epoch");
@@ -367,22 +344,10 @@ class Trainer {
     best_ = std::move(checkpoint.tensors);
   }
 
-  /// Rewrites this label's lines, so that none is missing or doubled after a kill.
   void write_metrics() const {
-    std::string text;
-    if (std::filesystem::exists(metrics_path_)) {
-      std::istringstream lines(read_file(metrics_path_));
-      for (std::string line; std::getline(lines, line);) {
-        const json row = json::parse(line, nullptr, /*allow_exceptions=*/false);
-        if (row.is_object() && row.value("label", json()) != options_.label) text += line + "\n";
-      }
-    }
-    for (const Epoch& e : history_.epochs) {
-      json row = to_json(e);
-      row["label"] = options_.label;
-      text += row.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
-    }
-    write_file(metrics_path_, text);
+    std::vector<json> rows;
+    for (const Epoch& e : history_.epochs) rows.push_back(to_json(e));
+    quanta::write_metrics(metrics_path_, options_.label, rows);
   }
 
   const Forward& forward_;

@@ -1,0 +1,114 @@
+#include "quanta/models/evaluate_text.h"
+
+#include <cmath>
+#include <numbers>
+#include <vector>
+
+#include "quanta/core/error.h"
+#include "quanta/core/parallel.h"
+#include "quanta/simulate/linear_algebra.h"
+
+namespace quanta {
+namespace {
+
+using torch::Tensor;
+
+constexpr int64_t kUnitTokens = 1024;    // sequences that run together hold so many, whatever the number of threads
+constexpr int64_t kHeadPositions = 256;  // logits of a large vocabulary are the largest thing in memory
+
+/// Adds what `score(unit)` finds for each unit, in order. Inside, LibTorch and BLAS run one thread.
+double sum_over(int64_t units, const std::function<double(int64_t unit)>& score) {
+  const int torch_threads = torch::get_num_threads();
+  set_threads(threads());  // LibTorch's number is OpenMP's too
+  torch::set_num_threads(1);
+  const simulate::OneBlasThread blas;
+  std::vector<double> sums(static_cast<size_t>(units));
+  std::exception_ptr error;
+  try {
+    parallel_for(units, 1, [&](int64_t begin, int64_t end) {
+      const torch::NoGradGuard no_grad;
+      for (int64_t unit = begin; unit < end; ++unit) sums[size_t(unit)] = score(unit);
+    });
+  } catch (...) {
+    error = std::current_exception();
+  }
+  torch::set_num_threads(torch_threads);
+  if (error) std::rethrow_exception(error);
+  double sum = 0;
+  for (const double part : sums) sum += part;
+  return sum;
+}
+
+double sum_of(const Tensor& nll) {
+  return nll.to(torch::kFloat64).sum().item<double>();
+}
+
+}  // namespace
+
+double TextScore::perplexity() const {
+  return std::exp(mean());
+}
+
+double TextScore::bits_per_byte(int64_t tokens, int64_t bytes) const {
+  return mean() / std::numbers::ln2 * double(tokens) / double(bytes);
+}
+
+Tensor token_nll(LanguageModel model, const Tensor& ids) {
+  const int64_t T = ids.size(1) - 1;
+  require(T >= 1, "a sequence must have at least two tokens to be scored, got {}", T + 1);
+  const Tensor h = model->hidden(ids);
+  std::vector<Tensor> parts;
+  for (int64_t t = 0; t < T; t += kHeadPositions) {
+    const int64_t count = std::min(kHeadPositions, T - t);
+    const Tensor logits = model->head(h.narrow(1, t, count)).to(torch::kFloat32);
+    parts.push_back(
+        torch::cross_entropy_loss(logits.flatten(0, 1), ids.narrow(1, t + 1, count).flatten(), {}, at::Reduction::None)
+            .view({ids.size(0), count}));
+  }
+  return parts.size() == 1 ? parts[0] : torch::cat(parts, 1);
+}
+
+TextScore score_sequences(LanguageModel model, const Tensor& sequences) {
+  require(sequences.dim() == 2 && sequences.size(0) > 0, "there are no sequences to score");
+  const int64_t n = sequences.size(0), unit = std::max<int64_t>(1, kUnitTokens / sequences.size(1));
+  const double nll = sum_over((n + unit - 1) / unit, [&](int64_t i) {
+    return sum_of(token_nll(model, sequences.slice(0, i * unit, std::min(n, (i + 1) * unit))));
+  });
+  return {.nll = nll, .predicted = n * (sequences.size(1) - 1), .windows = n};
+}
+
+TextScore perplexity(LanguageModel model, const Tensor& stream, const PerplexityOptions& options) {
+  const int64_t n = stream.numel();
+  const int64_t length = options.length ? options.length : std::min<int64_t>(2048, model->config().longest());
+  const int64_t stride = options.stride ? options.stride : length;
+  require(length >= 2 && stride >= 1 && stride <= length && options.windows >= 0,
+          "a window needs at least two tokens and a stride in [1, window], got {} and {}", length, stride);
+  require(n >= length, "the text has {} tokens, fewer than a window of {}: take a longer text or a shorter window", n,
+          length);
+  if (stride == length) {
+    const int64_t windows = options.windows ? std::min(options.windows, n / length) : n / length;
+    return score_sequences(model, stream.narrow(0, 0, windows * length).view({windows, length}));
+  }
+  // Window i ends at length + i stride, or with the text, and scores from where the one before it ended.
+  const int64_t all = 1 + (n - length + stride - 1) / stride;
+  const int64_t windows = options.windows ? std::min(options.windows, all) : all;
+  const auto end_of = [&](int64_t i) { return std::min(n, length + i * stride); };
+  const double nll = sum_over(windows, [&](int64_t i) {
+    const int64_t end = end_of(i), fresh = i ? end - end_of(i - 1) : length - 1;
+    const Tensor scores = token_nll(model, stream.narrow(0, end - length, length).unsqueeze(0));
+    return sum_of(scores.narrow(1, length - 1 - fresh, fresh));
+  });
+  return {.nll = nll, .predicted = end_of(windows - 1) - 1, .windows = windows};
+}
+
+TokensScore score_tokens(LanguageModel model, const Tensor& ids) {
+  const torch::NoGradGuard no_grad;
+  require(ids.numel() >= 1, "there are no tokens to score");
+  const Tensor row = ids.view({1, -1}), h = model->hidden(row);
+  TokensScore score;
+  score.last_logits = model->head(h.narrow(1, ids.numel() - 1, 1)).flatten().to(torch::kFloat32);
+  if (ids.numel() > 1) score.nll = token_nll(model, row).to(torch::kFloat64).mean().item<double>();
+  return score;
+}
+
+}  // namespace quanta
