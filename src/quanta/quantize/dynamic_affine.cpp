@@ -43,4 +43,13 @@ nlohmann::json DynamicAffine::spec() const {
   return {{"kind", "dynamic"}, {"bits", options_.bits}, {"symmetric", options_.symmetric}};
 }
 
+QuantizedMatrix quantize_rows(const torch::Tensor& weight, const DynamicAffineOptions& options) {
+  require(options.bits >= 2 && options.bits <= 8, "weights of {} bits: expected 2 to 8", options.bits);
+  require(weight.isfinite().all().item<bool>(), "a weight holds numbers that are not finite");
+  const DynamicGrid grid = dynamic_grid(weight, options);
+  return {.bits = options.bits,
+          .codes = dynamic_codes(weight, grid, options.bits).to(torch::kUInt8),
+          .grid = {.group = weight.size(1), .levels = 1 << options.bits, .scale = grid.scale, .zero = grid.zero}};
+}
+
 }  // namespace quanta

@@ -2,6 +2,7 @@
 
 #include <torch/torch.h>
 
+#include "quanta/quantize/quantized_matrix.h"
 #include "quanta/quantize/stored_transform.h"
 
 namespace quanta {
@@ -42,5 +43,8 @@ class DynamicAffine : public StoredTransform {
  private:
   DynamicAffineOptions options_;
 };
+
+/// The codes of a weight [N, K], a grid a row (2 to 8 bits); its dequantize() is dynamic_affine(weight), bit for bit.
+QuantizedMatrix quantize_rows(const torch::Tensor& weight, const DynamicAffineOptions& options);
 
 }  // namespace quanta

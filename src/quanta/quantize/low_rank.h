@@ -18,15 +18,15 @@ struct LowRankOptions {
   int64_t rank = 4;  ///< r, at most the weight's smaller side
   double alpha = 1;
   TrainForm form = TrainForm::Outside;
-  DynamicAffineOptions grid{};  ///< Q
 };
 
 /// The low-rank correction of a frozen quantized weight (QLLM, arXiv 2310.08041, section 4.2; equation 6), in the
 /// weight's slot while it is trained. It is merged afterwards: no layer is deployed with one.
 class LowRankCorrection : public TensorTransform {
  public:
-  /// For weight W [N, C]: A [r, C] uniform in +-1 / sqrt(C), B [N, r] zero.
-  LowRankCorrection(const torch::Tensor& weight, const LowRankOptions& options, Random random);
+  /// For a weight W [N, C] on a grid Q: A [r, C] uniform in +-1 / sqrt(C), B [N, r] zero.
+  LowRankCorrection(const torch::Tensor& weight, const LowRankOptions& options, const DynamicAffineOptions& grid,
+                    Random random);
   /// The weight that is used in training.
   torch::Tensor forward(const torch::Tensor& weight) override;
   /// W + (alpha / r) B A, to be quantized.
@@ -39,7 +39,8 @@ class LowRankCorrection : public TensorTransform {
   torch::Tensor product() const { return b.matmul(a) * (options_.alpha / double(options_.rank)); }
 
   LowRankOptions options_;
-  torch::Tensor rounded_;  // Q(W), with TrainForm::Outside
+  DynamicAffineOptions grid_;  // Q
+  torch::Tensor rounded_;      // Q(W), with TrainForm::Outside
 };
 
 }  // namespace quanta

@@ -80,7 +80,7 @@ void match_outputs(const std::vector<Tensor>& parameters, const Part& student, c
     const SingleThreadedTorch alone;
     optimizer.step();
   }
-  for (const Tensor& parameter : parameters) parameter.mutable_grad() = {};
+  for (const Tensor& parameter : parameters) parameter.mutable_grad() = Tensor();
 }
 
 double mismatch(const Part& student, const ActivationStore& inputs, const Part& teacher,

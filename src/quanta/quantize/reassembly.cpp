@@ -234,7 +234,7 @@ std::vector<Disassembly> thresholds(const Tensor& magnitudes, int64_t most) {
     Indices repeat = disassemble(magnitudes, theta);
     const int64_t added = added_by(repeat);
     if (added > most) break;
-    if (added > (found.empty() ? 0 : added_by(found.back().repeat))) found.push_back({theta, std::move(repeat)});
+    if (added > (found.empty() ? 0 : found.back().added)) found.push_back({theta, std::move(repeat), added});
   }
   return found;
 }

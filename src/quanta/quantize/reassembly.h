@@ -70,6 +70,7 @@ std::shared_ptr<Reassembly> widen(const std::vector<int64_t>& repeat);
 struct Disassembly {
   double theta = 0;
   std::vector<int64_t> repeat{};
+  int64_t added = 0;  ///< sub-channels more than channels
 };
 /// For every number of added sub-channels from 1 to `most` that occurs the first threshold of the grid max m - k (max m
 /// - min m) / n, n = max(100, floor(max m / 0.5)), k = 0, 1 ... that gives it.
