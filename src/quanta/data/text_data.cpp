@@ -116,6 +116,11 @@ std::string text_hash(std::string_view text) {
   return fmt::format("{:016x}", hash);
 }
 
+std::string tokens_hash(const torch::Tensor& tokens) {
+  const torch::Tensor values = tokens.to(torch::kInt64).contiguous();
+  return text_hash({static_cast<const char*>(values.data_ptr()), size_t(values.nbytes())});
+}
+
 void require_disjoint(std::string_view calibration, std::string_view evaluation) {
   const auto [less, more] =
       std::minmax(calibration, evaluation, [](std::string_view a, std::string_view b) { return a.size() < b.size(); });

@@ -32,6 +32,7 @@ TextSplits load_text(const std::string& name, const std::filesystem::path& dir =
 
 /// 16 hexadecimal digits (FNV-1a, 64 bits). Tells texts and settings apart; no protection against forgery.
 std::string text_hash(std::string_view text);
+std::string tokens_hash(const torch::Tensor& tokens);  ///< of int64 values
 
 /// Error unless the two texts are disjoint: a run of 512 bytes that both have is always found, one of 256 often, and
 /// a text of less than 256 bytes if the other contains all of it.

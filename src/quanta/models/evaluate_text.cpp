@@ -2,11 +2,11 @@
 
 #include <cmath>
 #include <numbers>
+#include <numeric>
 #include <vector>
 
 #include "quanta/core/error.h"
-#include "quanta/core/parallel.h"
-#include "quanta/simulate/linear_algebra.h"
+#include "quanta/nn/serial.h"
 
 namespace quanta {
 namespace {
@@ -16,27 +16,15 @@ using torch::Tensor;
 constexpr int64_t kUnitTokens = 1024;    // sequences that run together hold so many, whatever the number of threads
 constexpr int64_t kHeadPositions = 256;  // logits of a large vocabulary are the largest thing in memory
 
-/// Adds what `score(unit)` finds for each unit, in order. Inside, LibTorch and BLAS run one thread.
+/// Adds what `score(unit)` finds for each unit, in order.
 double sum_over(int64_t units, const std::function<double(int64_t unit)>& score) {
-  const int torch_threads = torch::get_num_threads();
-  set_threads(threads());  // LibTorch's number is OpenMP's too
-  torch::set_num_threads(1);
-  const simulate::OneBlasThread blas;
+  const SerialTorch serial;
   std::vector<double> sums(static_cast<size_t>(units));
-  std::exception_ptr error;
-  try {
-    parallel_for(units, 1, [&](int64_t begin, int64_t end) {
-      const torch::NoGradGuard no_grad;
-      for (int64_t unit = begin; unit < end; ++unit) sums[size_t(unit)] = score(unit);
-    });
-  } catch (...) {
-    error = std::current_exception();
-  }
-  torch::set_num_threads(torch_threads);
-  if (error) std::rethrow_exception(error);
-  double sum = 0;
-  for (const double part : sums) sum += part;
-  return sum;
+  parallel_for(units, 1, [&](int64_t begin, int64_t end) {
+    const torch::NoGradGuard no_grad;
+    for (int64_t unit = begin; unit < end; ++unit) sums[size_t(unit)] = score(unit);
+  });
+  return std::accumulate(sums.begin(), sums.end(), 0.0);
 }
 
 double sum_of(const Tensor& nll) {

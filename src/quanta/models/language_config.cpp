@@ -396,4 +396,50 @@ std::vector<std::vector<std::string>> linear_stages(const LanguageConfig& config
   return stages;
 }
 
+const LanguageNames& language_names(Family family) {
+  static constexpr LanguageNames kLlama{"model.layers.",      "input_layernorm", "post_attention_layernorm",
+                                        "model.embed_tokens", nullptr,           "model.norm"};
+  static constexpr LanguageNames kGpt2{"transformer.h.",  "ln_1", "ln_2", "transformer.wte", "transformer.wpe",
+                                       "transformer.ln_f"};
+  static constexpr LanguageNames kOpt{
+      "model.decoder.layers.",      "self_attn_layer_norm",          "final_layer_norm",
+      "model.decoder.embed_tokens", "model.decoder.embed_positions", "model.decoder.final_layer_norm"};
+  return family == Family::Llama ? kLlama : family == Family::Gpt2 ? kGpt2 : kOpt;
+}
+
+int64_t position_offset(const LanguageConfig& config) {
+  return config.family == Family::Opt ? 2 : 0;
+}
+
+namespace {
+
+void add_norm(ParameterShapes& shapes, const std::string& path, const LanguageConfig& c) {
+  shapes[path + ".weight"] = {c.width};
+  if (c.family != Family::Llama) shapes[path + ".bias"] = {c.width};
+}
+
+}  // namespace
+
+ParameterShapes block_parameters(const LanguageConfig& c) {
+  ParameterShapes shapes;
+  for (const auto& stage : linear_shapes(c))
+    for (const LinearShape& linear : stage) {
+      shapes[linear.path + ".weight"] = {linear.out, linear.in};
+      if (linear.bias) shapes[linear.path + ".bias"] = {linear.out};
+    }
+  add_norm(shapes, language_names(c.family).attention_norm, c);
+  add_norm(shapes, language_names(c.family).mlp_norm, c);
+  return shapes;
+}
+
+ParameterShapes end_parameters(const LanguageConfig& c) {
+  const LanguageNames& names = language_names(c.family);
+  const auto weight = [](const char* path) { return std::string(path) + ".weight"; };
+  ParameterShapes shapes{{weight(names.tokens), {c.vocabulary, c.width}}};
+  if (names.positions) shapes[weight(names.positions)] = {c.positions + position_offset(c), c.width};
+  add_norm(shapes, names.norm, c);
+  if (!c.tied) shapes["lm_head.weight"] = {c.vocabulary, c.width};
+  return shapes;
+}
+
 }  // namespace quanta

@@ -14,27 +14,6 @@ namespace {
 
 using torch::Tensor;
 
-/// Names that differ between the families.
-struct Names {
-  const char *blocks, *attention_norm, *mlp_norm;  // the norms': below a block
-  const char *tokens, *positions, *norm;           // positions: null if there are none
-};
-const Names& names_of(Family family) {
-  static constexpr Names kLlama{"model.layers.",      "input_layernorm", "post_attention_layernorm",
-                                "model.embed_tokens", nullptr,           "model.norm"};
-  static constexpr Names kGpt2{"transformer.h.",  "ln_1", "ln_2", "transformer.wte", "transformer.wpe",
-                               "transformer.ln_f"};
-  static constexpr Names kOpt{
-      "model.decoder.layers.",      "self_attn_layer_norm",          "final_layer_norm",
-      "model.decoder.embed_tokens", "model.decoder.embed_positions", "model.decoder.final_layer_norm"};
-  return family == Family::Llama ? kLlama : family == Family::Gpt2 ? kGpt2 : kOpt;
-}
-
-/// OPT looks position p up in row p + 2.
-int64_t position_offset(const LanguageConfig& config) {
-  return config.family == Family::Opt ? 2 : 0;
-}
-
 /// The module that a dotted path's last name is registered in, and that name; those in between are made if missing.
 std::pair<torch::nn::Module*, std::string> find_parent(torch::nn::Module& root, const std::string& path) {
   torch::nn::Module* parent = &root;
@@ -72,9 +51,9 @@ Tensor activate(const Tensor& x, Activation activation) {
   fail("unknown activation");
 }
 
-/// Queries of one call of the kernels below: enough for fast products, few enough for scores that fit the cache.
-constexpr int64_t kTile = 256;
-constexpr int64_t kScores = int64_t{1} << 24;
+/// Queries of one product and scores of all its heads: enough for fast products, few enough for little memory.
+constexpr int64_t kShortest = 32, kLongest = 256;
+constexpr int64_t kScores = int64_t{1} << 22;
 
 /// Causal softmax(q k^T): q [B, heads, t, D], scaled, the last t of the S positions of k [B, kv_heads, S, D], and
 /// `mask` [>= t, >= t] with -inf above the diagonal -> [B, heads, t, S].
@@ -95,16 +74,17 @@ Tensor causal_mask(const Tensor& like, int64_t size) {
 /// q [B, heads, T, D], scaled, the last T positions of k and v [B, kv_heads, S, D] -> [B, T, heads * D].
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v) {
   const int64_t B = q.size(0), heads = q.size(1), T = q.size(2), S = k.size(2), past = S - T;
-  const auto mask = causal_mask(q, std::min(T, kTile));
-  const int64_t batch = std::clamp<int64_t>(kScores / (heads * std::min(T, kTile) * S), 1, B);
+  const int64_t tile = std::min(T, std::clamp(kScores / (heads * S), kShortest, kLongest));
+  const int64_t batch = std::clamp<int64_t>(kScores / (heads * tile * S), 1, B);
+  const auto mask = causal_mask(q, tile);
   std::vector<Tensor> sequences;
   for (int64_t b = 0; b < B; b += batch) {
     const auto part = [&](const Tensor& x, int64_t begin, int64_t end) {
       return x.slice(0, b, b + batch).slice(2, begin, end);
     };
     std::vector<Tensor> tiles;
-    for (int64_t begin = 0; begin < T; begin += kTile) {
-      const int64_t end = std::min(begin + kTile, T), seen = past + end;
+    for (int64_t begin = 0; begin < T; begin += tile) {
+      const int64_t end = std::min(begin + tile, T), seen = past + end;
       const auto p = probabilities(part(q, begin, end), part(k, 0, seen), mask);
       const auto mixed = p.view({p.size(0), k.size(1), -1, seen}).matmul(part(v, 0, seen));
       tiles.push_back(mixed.view({p.size(0), heads, end - begin, -1}).transpose(1, 2));
@@ -115,10 +95,6 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v) {
 }
 
 }  // namespace
-
-std::string blocks_prefix(const LanguageConfig& config) {
-  return names_of(config.family).blocks;
-}
 
 KeyValueCache::KeyValueCache(const LanguageConfig& config, int64_t batch, int64_t capacity, torch::ScalarType type) {
   require(batch > 0 && capacity > 0, "a cache needs room for at least one sequence and one position, got {} and {}",
@@ -150,7 +126,7 @@ DecoderBlockImpl::DecoderBlockImpl(const LanguageConfig& config, int64_t index)
       layers_.back().push_back(std::move(layer));
     }
   }
-  const Names& names = names_of(config_.family);
+  const LanguageNames& names = language_names(config_.family);
   attention_norm = register_module(names.attention_norm, Norm(config_));
   mlp_norm = register_module(names.mlp_norm, Norm(config_));
   if (config_.family == Family::Llama) rotary_ = std::make_shared<Rotary>(config_);
@@ -234,37 +210,69 @@ void DecoderBlockImpl::replace(const std::string& path, std::shared_ptr<Quantiza
   fail("a block has no linear layer '{}'", path);
 }
 
-std::shared_ptr<DecoderBlockImpl> DecoderBlockImpl::copy() const {
-  auto made = std::make_shared<DecoderBlockImpl>(config_, index_);
-  for (const auto& stage : stages_)
-    for (const auto& path : stage) made->replace(path, layer(path)->copy());
-  copy_values(*attention_norm, *made->attention_norm);
-  copy_values(*mlp_norm, *made->mlp_norm);
+DecoderBlock copy(const DecoderBlock& block, int64_t index) {
+  DecoderBlock made(block->config(), index);
+  for (const auto& stage : block->stages())
+    for (const auto& path : stage) made->replace(path, block->layer(path)->copy());
+  copy_values(*block->attention_norm, *made->attention_norm);
+  copy_values(*block->mlp_norm, *made->mlp_norm);
   const auto copy_slot = [&](const Slot& from, Slot& to, const char* name) {
     if (from) to.put(*made, name, from->copy());
   };
-  copy_slot(query, made->query, "query_transform");
-  copy_slot(key, made->key, "key_transform");
-  copy_slot(value, made->value, "value_transform");
-  made->train(is_training());
+  copy_slot(block->query, made->query, "query_transform");
+  copy_slot(block->key, made->key, "key_transform");
+  copy_slot(block->value, made->value, "value_transform");
+  made->train(block->is_training());
   return made;
 }
 
 LanguageModelImpl::LanguageModelImpl(const LanguageConfig& config, bool with_blocks) : config_(config) {
-  const Names& names = names_of(config_.family);
+  const LanguageNames& names = language_names(config_.family);
   tokens = embedding(config_.vocabulary, config_.width);
   register_path(*this, names.tokens, tokens);
   if (names.positions) {
     positions = embedding(config_.positions + position_offset(config_), config_.width);
     register_path(*this, names.positions, positions);
   }
-  for (int64_t i = 0; with_blocks && i < config_.layers; ++i) {
-    blocks.emplace_back(config_, i);
-    register_path(*this, fmt::format("{}{}", names.blocks, i), blocks.back());
+  if (with_blocks) {
+    std::vector<DecoderBlock> made;
+    for (int64_t i = 0; i < config_.layers; ++i) made.emplace_back(config_, i);
+    set_blocks(std::move(made));
   }
   norm = Norm(config_);
   register_path(*this, names.norm, norm);
   if (!config_.tied) output = register_module("lm_head", Linear(config_.width, config_.vocabulary, false));
+}
+
+void LanguageModelImpl::set_blocks(std::vector<DecoderBlock> made) {
+  require(int64_t(made.size()) == config_.layers, "a model of {} layers cannot take {} blocks", config_.layers,
+          made.size());
+  blocks = std::move(made);
+  for (size_t i = 0; i < blocks.size(); ++i) {
+    const auto [parent, name] = find_parent(*this, fmt::format("{}{}", language_names(config_.family).blocks, i));
+    if (parent->named_children().contains(name)) parent->unregister_module(name);
+    parent->register_module(name, blocks[i]);
+  }
+}
+
+LanguageModel copy_ends(const LanguageModel& model) {
+  LanguageModel made(model->config(), /*with_blocks=*/false);
+  made->tokens->weight.set_data(model->tokens->weight.detach().clone());
+  if (made->positions) made->positions->weight.set_data(model->positions->weight.detach().clone());
+  copy_values(*model->norm, *made->norm);
+  if (made->output) {
+    made->output = made->replace_module("lm_head", std::dynamic_pointer_cast<LinearImpl>(model->output->copy()));
+  }
+  made->train(model->is_training());
+  return made;
+}
+
+LanguageModel copy(const LanguageModel& model) {
+  LanguageModel made = copy_ends(model);
+  std::vector<DecoderBlock> blocks;
+  for (const auto& block : model->blocks) blocks.push_back(copy(block, block->index()));
+  made->set_blocks(std::move(blocks));
+  return made;
 }
 
 Tensor LanguageModelImpl::embed(const Tensor& ids, int64_t first) {

@@ -3,7 +3,7 @@
 #include <torch/torch.h>
 
 #include <cstdint>
-#include <functional>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -89,6 +89,22 @@ std::vector<std::vector<LinearShape>> linear_shapes(const LanguageConfig& config
 ///  {"mlp.gate_proj", "mlp.up_proj"}, {"mlp.down_proj"}} for LLaMA.
 std::vector<std::vector<std::string>> linear_stages(const LanguageConfig& config);
 
+/// Hugging Face's names of a family's other parts. Norms of a block lie below it.
+struct LanguageNames {
+  const char* blocks;  ///< a block's parameters begin with this, its index and ".": "model.layers."
+  const char *attention_norm, *mlp_norm;
+  const char *tokens, *positions, *norm;  ///< positions: null if there are none
+};
+const LanguageNames& language_names(Family family);
+
+/// Names and shapes of a block's parameters below its path, and of everything but the blocks, as state_of() has them.
+using ParameterShapes = std::map<std::string, std::vector<int64_t>>;
+ParameterShapes block_parameters(const LanguageConfig& config);
+ParameterShapes end_parameters(const LanguageConfig& config);
+
+/// Rows of the table of learned positions: OPT looks position p up in row p + 2.
+int64_t position_offset(const LanguageConfig& config);
+
 /// Keys and values of the positions seen so far, one a block: [batch, kv_heads, capacity, head_dim].
 struct LayerCache {
   torch::Tensor key{}, value{};
@@ -123,8 +139,8 @@ class DecoderBlockImpl : public torch::nn::Module {
   DecoderBlockImpl(const LanguageConfig& config, int64_t index);
 
   /// h [batch, T, width] at positions first, first + 1, ...; with a cache also of what was before (no gradients then).
-  /// Attention runs over tiles of queries, so its scores never take T x T memory for all heads unless gradients keep
-  /// them.
+  /// Attention runs over tiles of queries, so its scores take some 16 MB, however long the sequence, unless gradients
+  /// keep them. May be called from several threads at once.
   torch::Tensor forward(const torch::Tensor& h, int64_t first = 0, LayerCache* cache = nullptr);
 
   /// The two halves of forward(): h + attention(norm(h)) and h + mlp(norm(h)).
@@ -142,9 +158,6 @@ class DecoderBlockImpl : public torch::nn::Module {
 
   /// linear_stages() of this block's family.
   const std::vector<std::vector<std::string>>& stages() const { return stages_; }
-
-  /// A deep copy, slots included.
-  std::shared_ptr<DecoderBlockImpl> copy() const;
 
   /// The norms before attention and before the MLP.
   Norm attention_norm = nullptr, mlp_norm = nullptr;
@@ -167,6 +180,9 @@ class DecoderBlockImpl : public torch::nn::Module {
 };
 TORCH_MODULE(DecoderBlock);
 
+/// A deep copy, slots included, as block `index`.
+DecoderBlock copy(const DecoderBlock& block, int64_t index);
+
 /// The decoder: embedding, blocks, last norm, head. Its parameters have Hugging Face's names (GPT-2's linear weights
 /// are [out, in] all the same), so state_of() gives a checkpoint's.
 class LanguageModelImpl : public torch::nn::Module {
@@ -186,6 +202,9 @@ class LanguageModelImpl : public torch::nn::Module {
   /// given, holds for all matrices). A value depends on the seed and its parameter's name alone.
   void initialize(uint64_t seed, std::optional<double> deviation = {});
 
+  /// Takes the blocks in, one for each of config().layers, if it was made without or instead of those it has.
+  void set_blocks(std::vector<DecoderBlock> made);
+
   const LanguageConfig& config() const { return config_; }
   std::vector<DecoderBlock> blocks{};
   torch::nn::Embedding tokens = nullptr, positions = nullptr;  ///< positions: null for LLaMA
@@ -197,7 +216,8 @@ class LanguageModelImpl : public torch::nn::Module {
 };
 TORCH_MODULE(LanguageModel);
 
-/// "model.layers." for LLaMA: a block's parameters are named by this, its index, "." and their path in the block.
-std::string blocks_prefix(const LanguageConfig& config);
+/// Deep copies: of all, slots included, and without the blocks.
+LanguageModel copy(const LanguageModel& model);
+LanguageModel copy_ends(const LanguageModel& model);
 
 }  // namespace quanta

@@ -46,6 +46,11 @@ TensorMap state_of(const torch::nn::Module& module) {
   return tensors;
 }
 
+TensorView view_of(const torch::Tensor& tensor, const std::string& name) {
+  return {to_data_type(tensor.scalar_type(), name), tensor.sizes().vec(),
+          std::span(static_cast<const std::byte*>(tensor.data_ptr()), tensor.nbytes())};
+}
+
 void write_tensors(const std::filesystem::path& path, const TensorMap& tensors,
                    const std::map<std::string, std::string>& metadata) {
   const torch::NoGradGuard no_grad;
@@ -53,9 +58,7 @@ void write_tensors(const std::filesystem::path& path, const TensorMap& tensors,
   TensorViews views;
   for (const auto& [name, tensor] : tensors) {
     owners.push_back(tensor.detach().to(torch::kCPU).contiguous());
-    const torch::Tensor& t = owners.back();
-    views[name] = {to_data_type(t.scalar_type(), name), t.sizes().vec(),
-                   std::span(static_cast<const std::byte*>(t.data_ptr()), t.nbytes())};
+    views[name] = view_of(owners.back(), name);
   }
   write_safetensors(path, views, metadata);
 }

@@ -21,6 +21,9 @@ TensorMap state_of(const torch::nn::Module& module);
 void write_tensors(const std::filesystem::path& path, const TensorMap& tensors,
                    const std::map<std::string, std::string>& metadata = {});
 
+/// A contiguous tensor's bytes, which it owns. Error for a type that the format does not have.
+TensorView view_of(const torch::Tensor& tensor, const std::string& name);
+
 /// A copy of a file's tensor.
 torch::Tensor read_tensor(const TensorView& view, const std::string& name);
 

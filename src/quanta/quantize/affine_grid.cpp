@@ -22,14 +22,22 @@ struct Affine {
   T scale, zero;
 };
 
+/// x, or the float16 number next to it that a file can hold; not 0.
+template <class T>
+T storable(const AffineGridOptions& o, T x) {
+  constexpr T kLeast = T(0x1p-24), kMost = T(65504);
+  if (!o.half_scales) return x;
+  return T(float(c10::Half(float(std::copysign(std::clamp(std::abs(x), kLeast, kMost), x)))));
+}
+
 /// Scale and zero point for a range that holds 0 and more.
 template <class T>
-Affine<T> affine(AffineKind kind, int top, T low, T high) {
-  const T half = T((top + 1) / 2), reach = std::max(-low, high);
-  if (kind == AffineKind::Signed) return {reach / (half - 1), half};
-  if (kind == AffineKind::Symmetric) low = -reach, high = reach;
-  const T scale = std::max((high - low) / T(top), std::numeric_limits<T>::min());
-  return {scale, kind == AffineKind::Symmetric ? half : std::nearbyint(-low / scale)};
+Affine<T> affine(const AffineGridOptions& o, T low, T high) {
+  const T top = T((1 << o.bits) - 1), half = (top + 1) / 2, reach = std::max(-low, high);
+  if (o.kind == AffineKind::Signed) return {storable(o, reach / (half - 1)), half};
+  if (o.kind == AffineKind::Symmetric) return {storable(o, 2 * reach / top), half};
+  const T scale = storable(o, std::max((high - low) / top, std::numeric_limits<T>::min()));
+  return {scale, std::clamp(std::nearbyint(-low / scale), T(0), top)};
 }
 
 /// The share of the range with the least error.
@@ -58,8 +66,8 @@ double uneven_error(const std::vector<T>& levels, const T* w, int64_t n, double 
 /// The scaled levels of a grid that is not uniform, for a range that holds 0.
 template <class T>
 std::vector<T> uneven(const AffineGridOptions& o, const std::vector<double>& table, T low, T high) {
-  if (o.kind == AffineKind::Ternary) return {low, 0, high};
-  const T scale = std::max(-low, high);
+  if (o.kind == AffineKind::Ternary) return {low < 0 ? storable(o, low) : 0, 0, high > 0 ? storable(o, high) : 0};
+  const T scale = storable(o, std::max(-low, high));
   std::vector<T> levels;
   for (const double t : table) levels.push_back(T(t) * scale);
   return levels;
@@ -90,18 +98,18 @@ RowGrid fit_grid(const torch::Tensor& w, const AffineGridOptions& o) {
       T& zero = grid.zero.data_ptr<T>()[r];
       if (even) {
         const T share = best_share<T>(o.search, [&](T p) {
-          const auto a = affine(o.kind, levels - 1, p * low, p * high);
+          const auto a = affine(o, p * low, p * high);
           return grid::loops<T>().error({a.scale, -a.zero, T(levels - 1) - a.zero}, x, size_t(n), o.norm);
         });
-        const auto a = affine(o.kind, levels - 1, share * low, share * high);
+        const auto a = affine(o, share * low, share * high);
         scale = a.scale, zero = a.zero;
       } else {
         const T share = best_share<T>(
             o.search, [&](T p) { return uneven_error(uneven(o, table, p * low, p * high), x, n, o.norm); });
         const auto made = uneven(o, table, share * low, share * high);
         std::copy(made.begin(), made.end(), grid.values.data_ptr<T>() + r * levels);
-        scale = o.kind == AffineKind::Ternary ? share * high : share * std::max(-low, high);
-        if (o.kind == AffineKind::Ternary) zero = share * low;
+        scale = made.back();
+        if (o.kind == AffineKind::Ternary) zero = made.front();
       }
     }
   });
@@ -144,10 +152,11 @@ RowGrid AffineGrid::fit(const torch::Tensor& w) const {
 
 std::string AffineGrid::describe() const {
   constexpr std::array names{"asymmetric", "symmetric", "signed", "ternary", "NormalFloat"};
-  return fmt::format("{}{}{}{}", names[size_t(options_.kind)],
+  return fmt::format("{}{}{}{}{}", names[size_t(options_.kind)],
                      options_.kind == AffineKind::Ternary ? "" : fmt::format(" {} bits", options_.bits),
                      options_.group < 0 ? "" : fmt::format(", groups of {}", options_.group),
-                     options_.search ? ", range search" : "");
+                     options_.search ? fmt::format(", range search (norm {})", options_.norm) : "",
+                     options_.half_scales ? ", float16 scales" : "");
 }
 
 double AffineGrid::bits_per_weight(int64_t columns) const {

@@ -50,6 +50,7 @@ struct AffineGridOptions {
   /// Of the ranges p (low, high), p = 1, 0.99 ... 0.21, takes the one with the least sum |w^ - w|^norm.
   bool search = false;
   double norm = 2.4;
+  bool half_scales = false;  ///< scales (of ternary grids: levels) are float16 numbers, as in files
 };
 
 /// Grids for weights from their range (arXiv 2210.17323). Ranges include 0, which is a level. Where the released code

@@ -7,7 +7,6 @@
 
 #include "quanta/core/error.h"
 #include "quanta/core/file.h"
-#include "quanta/nn/state.h"
 
 namespace quanta {
 namespace {
@@ -75,14 +74,8 @@ class InMemory : public BlockStore {
  public:
   explicit InMemory(const LanguageModel& model) : model_(model), kept_(model->blocks.size(), nullptr) {}
   const LanguageConfig& config() const override { return model_->config(); }
-  LanguageModel ends() override {
-    const torch::NoGradGuard no_grad;
-    LanguageModel ends(config(), false);
-    const TensorMap values = state_of(*model_);
-    for (auto& [name, tensor] : state_of(*ends)) tensor.copy_(values.at(name));
-    return ends;
-  }
-  DecoderBlock block(int64_t index) override { return DecoderBlock(model_->blocks.at(size_t(index))->copy()); }
+  LanguageModel ends() override { return copy_ends(model_); }
+  DecoderBlock block(int64_t index) override { return copy(model_->blocks.at(size_t(index)), index); }
   DecoderBlock kept(int64_t index) override { return kept_.at(size_t(index)); }
   void keep(int64_t index, DecoderBlock block, const std::vector<LayerResult>&) override {
     kept_.at(size_t(index)) = block;
@@ -214,8 +207,41 @@ BlockwiseResult quantize_in_memory(const LanguageModel& model, const torch::Tens
                                    const BlockwiseOptions& options) {
   InMemory store(model);
   BlockwiseResult result = quantize_blockwise(store, tokens, method, options);
-  result.model->blocks = store.blocks();
+  result.model->set_blocks(store.blocks());
   return result;
+}
+
+double mean_nll(LanguageModel ends, const std::function<DecoderBlock(int64_t)>& block, const torch::Tensor& sequences,
+                const fs::path& work) {
+  const torch::NoGradGuard no_grad;
+  make_directory(work);
+  const HiddenStates hidden(work, "test");
+  ends->eval();
+  hidden.start(sequences, ends);
+  const int64_t layers = ends->config().layers;
+  for (int64_t i = 0; i < layers; ++i) {
+    std::vector<DecoderBlock> blocks{block(i)};
+    blocks[0]->eval();
+    hidden.advance(i, blocks);
+    hidden.remove(i);
+  }
+  // The vocabulary's width makes logits large: a few positions at a time.
+  constexpr int64_t kPositions = 256;
+  std::vector<double> sums(size_t(sequences.size(0)));
+  for_each_sequence(hidden.at(layers), [&](int64_t first, const torch::Tensor& h) {
+    for (int64_t i = 0; i < h.size(0); ++i)
+      for (int64_t t = 0; t + 1 < h.size(1); t += kPositions) {
+        const int64_t end = std::min(h.size(1) - 1, t + kPositions);
+        const torch::Tensor log_p = ends->head(h.slice(0, i, i + 1).slice(1, t, end)).log_softmax(-1)[0];
+        sums[size_t(first + i)] -= log_p.gather(1, sequences[first + i].slice(0, t + 1, end + 1).unsqueeze(1))
+                                       .sum(torch::kFloat64)
+                                       .item<double>();
+      }
+  });
+  fs::remove_all(work);
+  double sum = 0;
+  for (const double s : sums) sum += s;
+  return sum / double(sequences.size(0) * (sequences.size(1) - 1));
 }
 
 }  // namespace quanta

@@ -56,4 +56,9 @@ BlockwiseResult quantize_blockwise(BlockStore& store, const torch::Tensor& token
 BlockwiseResult quantize_in_memory(const LanguageModel& model, const torch::Tensor& tokens, BlockMethod& method,
                                    const BlockwiseOptions& options);
 
+/// Mean negative log-likelihood of the tokens after the first of each sequence [n, T], one block in memory at a time;
+/// the hidden states lie in `work`, which is removed afterwards. The same for any number of threads.
+double mean_nll(LanguageModel ends, const std::function<DecoderBlock(int64_t)>& block, const torch::Tensor& sequences,
+                const std::filesystem::path& work);
+
 }  // namespace quanta

@@ -7,6 +7,7 @@
 
 #include "quanta/core/error.h"
 #include "quanta/core/parallel.h"
+#include "quanta/core/random.h"
 #include "quanta/core/temporary_folder.h"
 #include "quanta/quantize/layerwise_method.h"
 
@@ -24,7 +25,7 @@ LanguageModel small_model() {
 }
 
 torch::Tensor some_tokens(int64_t sequences) {
-  Random random(5);
+  quanta::Random random(5);
   torch::Tensor tokens = torch::empty({sequences, 24}, torch::kInt64);
   for (int64_t i = 0; i < tokens.numel(); ++i) tokens.view(-1)[i] = int64_t(random.below(40));
   return tokens;
@@ -61,7 +62,7 @@ TEST(CollectInputs, ShowsWhatTheWeightsSeeInOrder) {
 
 TEST(Blockwise, PropagatesWhatTheQuantizedBlocksPutOut) {
   const TemporaryFolder folder;
-  const LanguageModel model = small_model();
+  LanguageModel model = small_model();
   const torch::Tensor tokens = some_tokens(20);
   // Listens to what it is given, then rounds.
   struct Listening : RoundToNearest {
@@ -97,7 +98,7 @@ TEST(Blockwise, PropagatesWhatTheQuantizedBlocksPutOut) {
 
 TEST(Blockwise, GptqErrsLessThanRoundingInEveryLayer) {
   const TemporaryFolder folder;
-  const LanguageModel model = small_model();
+  LanguageModel model = small_model();
   for (const int bits : {2, 3, 4}) {
     GptqMethod method(grid(bits), {.act_order = true}, true);
     const auto result = quantize_in_memory(model, some_tokens(40), method, {.work = folder.path()});
@@ -108,7 +109,7 @@ TEST(Blockwise, GptqErrsLessThanRoundingInEveryLayer) {
 
 TEST(Blockwise, DoesNotDependOnTheNumberOfThreads) {
   const TemporaryFolder folder;
-  const LanguageModel model = small_model();
+  LanguageModel model = small_model();
   const int before = threads();
   std::vector<torch::Tensor> logits;
   for (const int count : {1, 2, 3}) {
@@ -125,7 +126,7 @@ TEST(Blockwise, DoesNotDependOnTheNumberOfThreads) {
 
 TEST(Blockwise, OnePassOrSeveralMakeNoDifference) {
   const TemporaryFolder folder;
-  const LanguageModel model = small_model();
+  LanguageModel model = small_model();
   const auto logits = [&](int64_t memory) {
     GptqMethod method(grid(3), {}, false);
     auto result = quantize_in_memory(model, some_tokens(30), method, {.work = folder.path(), .memory = memory});
@@ -157,7 +158,7 @@ TEST(Blockwise, StopsWhenALayerIsRuined) {
 
 TEST(Ledger, ComparesTwoArtifacts) {
   const TemporaryFolder folder;
-  const LanguageModel model = small_model();
+  LanguageModel model = small_model();
   RoundToNearest rounding(grid(3));
   GptqMethod method(grid(3), {}, false);
   const auto a = quantize_in_memory(model, some_tokens(20), rounding, {.work = folder.path()}).ledger;

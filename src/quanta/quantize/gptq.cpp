@@ -5,6 +5,7 @@
 
 #include "quanta/core/error.h"
 #include "quanta/core/parallel.h"
+#include "quanta/quantize/finite.h"
 #include "quanta/quantize/gptq_columns.h"
 #include "quanta/quantize/inverse_factor.h"
 #include "quanta/quantize/tiled_blas.h"
@@ -158,8 +159,10 @@ GptqResult solve(torch::Tensor weight, torch::Tensor H, const GridRule& rule, co
 torch::Tensor checked_weight(const torch::Tensor& w) {
   require(w.dim() == 2 && w.numel() > 0, "a weight to quantize is [outputs, inputs], got [{}]",
           fmt::join(w.sizes(), ", "));
-  require(torch::isfinite(w).all().item<bool>(), "the weight has NaN or infinite elements: it cannot be quantized");
-  return w.detach().to(w.scalar_type() == torch::kFloat64 ? torch::kFloat64 : torch::kFloat32).contiguous();
+  const auto type = w.scalar_type() == torch::kFloat64 ? torch::kFloat64 : torch::kFloat32;
+  const auto weight = w.detach().to(type).contiguous();
+  require(all_finite(weight), "the weight has NaN or infinite elements: it cannot be quantized");
+  return weight;
 }
 
 }  // namespace

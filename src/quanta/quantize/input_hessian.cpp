@@ -5,6 +5,7 @@
 
 #include "quanta/core/error.h"
 #include "quanta/core/parallel.h"
+#include "quanta/quantize/finite.h"
 #include "quanta/quantize/tiled_blas.h"
 
 namespace quanta {
@@ -38,14 +39,13 @@ void InputHessian::add(const torch::Tensor& x, const torch::Tensor& weights) {
             "token weights [{}] for inputs [{}]: expected one weight for each token", fmt::join(weights.sizes(), ", "),
             fmt::join(x.sizes(), ", "));
     root = weights.detach().reshape({-1, 1}).to(sum_.scalar_type()).sqrt();
-    require(torch::isfinite(root).all().item<bool>(), "token weights must be numbers of at least 0");
+    require(all_finite(root), "token weights must be numbers of at least 0");
   }
   for (int64_t first = 0; first < tokens.size(0); first += kTokens) {
     auto part = tokens.slice(0, first, first + kTokens).to(sum_.scalar_type());
     if (root.defined()) part = part * root.slice(0, first, first + kTokens);
     part = part.contiguous();
-    require(torch::isfinite(part).all().item<bool>(),
-            "a layer's inputs are NaN or infinite: look for what went wrong in the layers before");
+    require(all_finite(part), "a layer's inputs are NaN or infinite: look for what went wrong in the layers before");
     sum_.scalar_type() == torch::kFloat64 ? add_lower<double>(part, sum_) : add_lower<float>(part, sum_);
   }
   sequences_ += x.dim() > 2 ? x.size(0) : 1;

@@ -6,6 +6,7 @@
 
 #include "quanta/core/error.h"
 #include "quanta/core/parallel.h"
+#include "quanta/quantize/finite.h"
 #include "quanta/quantize/tiled_blas.h"
 
 namespace quanta {
@@ -121,10 +122,10 @@ InverseFactor inverse_factor(const torch::Tensor& h, double damping, int raises)
   require(h.dim() == 2 && h.size(0) == h.size(1) && h.size(0) > 0, "a Hessian is square, got [{}]",
           fmt::join(h.sizes(), ", "));
   require(std::isfinite(damping) && damping >= 0, "damping {}: expected a number of at least 0, usually 0.01", damping);
-  require(torch::isfinite(h).all().item<bool>(),
-          "the Hessian has NaN or infinite elements: look for what went wrong in the layers before");
-  return h.scalar_type() == torch::kFloat64 ? damped<double>(h, damping, raises)
-                                            : damped<float>(h.to(torch::kFloat32), damping, raises);
+  const auto wide = h.scalar_type() == torch::kFloat64 ? h : h.to(torch::kFloat32);
+  require(all_finite(wide), "the Hessian has NaN or infinite elements: look for what went wrong in the layers before");
+  return wide.scalar_type() == torch::kFloat64 ? damped<double>(wide, damping, raises)
+                                               : damped<float>(wide, damping, raises);
 }
 
 }  // namespace quanta

@@ -80,13 +80,12 @@ std::vector<LayerResult> LayerwiseMethod::quantize(std::vector<DecoderBlock>& bl
   for (size_t b = 0; b < blocks.size(); ++b) {
     DecoderBlock& block = blocks[b];
     const bool data = inputs.inputs != nullptr;
-    std::vector<torch::Tensor> weights;  // of the tokens, by the first sequence of each batch
-    if (data) {
-      weights.resize(size_t(inputs.inputs->sequences()));
+    // Of the tokens, by the first sequence of each batch.
+    std::vector<torch::Tensor> weights(data ? size_t(inputs.inputs->sequences()) : 0);
+    if (data && weighs_tokens())
       for_each_sequence(*inputs.inputs, [&](int64_t first, const torch::Tensor& h) {
         weights[size_t(first)] = importance(block, first, h, inputs.tokens.slice(0, first, first + h.size(0)));
       });
-    }
     const auto stages = linear_shapes(block->config());
     for (const auto& pass :
          passes(stages, true_sequential_, inputs.memory - kSolver * largest_hessian(block->config()))) {
@@ -109,7 +108,7 @@ std::vector<LayerResult> LayerwiseMethod::quantize(std::vector<DecoderBlock>& bl
           const torch::Tensor w = layer->weight.detach();
           LayerResult result = solve(shape.path, w, h);
           if (data) measure(result, w, h, rule(shape.path));
-          layer->weight.copy_(result.matrix.dequantize());
+          if (true_sequential_) layer->weight.copy_(result.matrix.dequantize());
           result.block = inputs.block + int64_t(b);
           result.layer = shape.path;
           result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -117,6 +116,11 @@ std::vector<LayerResult> LayerwiseMethod::quantize(std::vector<DecoderBlock>& bl
         }
       }
     }
+    if (true_sequential_) continue;
+    const torch::NoGradGuard no_grad;
+    for (const LayerResult& result : results)
+      if (result.block == inputs.block + int64_t(b))
+        block->linear(result.layer)->weight.copy_(result.matrix.dequantize());
   }
   return results;
 }

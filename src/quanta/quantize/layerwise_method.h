@@ -32,8 +32,10 @@ class LayerwiseMethod : public BlockMethod {
   /// The rule by which the layer's grid is made, to compare with rounding to nearest.
   virtual const GridRule& rule(const std::string& path) const = 0;
 
+  /// Whether importance() says anything.
+  virtual bool weighs_tokens() const { return false; }
   /// Importance r [count, T] of the tokens of some sequences for all layers of the block, before any of them is
-  /// quantized; h [count, T, width] its inputs. Undefined: all tokens count the same.
+  /// quantized; h [count, T, width] its inputs.
   virtual torch::Tensor importance(DecoderBlock& /*block*/, int64_t /*first*/, const torch::Tensor& /*h*/,
                                    const torch::Tensor& /*tokens*/) {
     return {};

@@ -18,11 +18,7 @@ struct Matrix {
   Matrix part(int64_t row, int64_t column, int64_t more_rows, int64_t more_columns) const {
     return {data + row * stride + column, more_rows, more_columns, stride};
   }
-  operator Matrix<const T>() const
-    requires(!std::is_const_v<T>)
-  {
-    return {data, rows, columns, stride};
-  }
+  operator Matrix<const T>() const requires(!std::is_const_v<T>) { return {data, rows, columns, stride}; }
 };
 
 enum class Shape {

@@ -9,16 +9,14 @@
 
 #include "quanta/core/error.h"
 #include "quanta/core/file.h"
-#include "quanta/core/parallel.h"
 #include "quanta/core/progress.h"
 #include "quanta/core/random.h"
 #include "quanta/core/signal.h"
 #include "quanta/data/text_data.h"
 #include "quanta/models/evaluate_text.h"
-#include "quanta/simulate/linear_algebra.h"
+#include "quanta/nn/serial.h"
 #include "quanta/train/checkpoint.h"
 #include "quanta/train/metrics_file.h"
-#include "quanta/train/trainer.h"
 
 namespace quanta {
 namespace {
@@ -101,10 +99,7 @@ class LanguageTrainer {
   }
 
   LanguageHistory run() {
-    const int count = threads();
-    use_threads(count);
-    torch::set_num_threads(1);  // the shards are what runs in parallel
-    const simulate::OneBlasThread blas;
+    const SerialTorch serial;  // the shards are what runs in parallel
     if (!training_.out.empty()) {
       make_directory(training_.out);
       if (training_.resume && std::filesystem::exists(checkpoint_path_))
@@ -116,7 +111,6 @@ class LanguageTrainer {
     model_->train();
     train();
     model_->eval();
-    torch::set_num_threads(count);
     return history_;
   }
 
@@ -179,7 +173,7 @@ class LanguageTrainer {
       parameters_[p].mutable_grad() = gradients[0][p];
     }
     gradient_ = torch::nn::utils::clip_grad_norm_(
-        parameters_, training_.clip > 0 ? training_.clip : std::numeric_limits<double>::max());
+        parameters_, training_.clip > 0 ? training_.clip : double(std::numeric_limits<float>::max()));
     rate_ = training_.rate * training_.schedule.factor(step_, training_.steps);
     for (auto& group : optimizer_.param_groups()) group.options().set_lr(rate_);
     optimizer_.step();
@@ -220,21 +214,11 @@ class LanguageTrainer {
   }
 
   json settings() const {
-    const RateSchedule& s = training_.schedule;
-    const Tensor text = tokens_.contiguous();
-    return {{"model", model_->config().to_json().dump()},
-            {"text", text_hash({static_cast<const char*>(text.data_ptr()), size_t(text.nbytes())})},
-            {"steps", training_.steps},
-            {"batch", training_.batch},
-            {"length", training_.length},
-            {"rate", training_.rate},
-            {"betas", {training_.beta1, training_.beta2}},
-            {"weight decay", training_.weight_decay},
-            {"clip", training_.clip},
-            {"schedule", {int(s.kind), s.warmup, s.last, s.decay, int(s.fall)}},
-            {"seed", training_.seed},
-            {"report interval", training_.report_every},
-            {"config", training_.config}};
+    json settings = settings_of(training_);
+    settings["model"] = model_->config().to_json().dump();
+    settings["text"] = tokens_hash(tokens_);
+    settings["config"] = training_.config;
+    return settings;
   }
 
   void save() {
@@ -315,6 +299,20 @@ double RateSchedule::factor(int64_t step, int64_t steps) const {
     default:
       return 1;
   }
+}
+
+json settings_of(const LanguageTraining& t) {
+  const RateSchedule& s = t.schedule;
+  return {{"steps", t.steps},
+          {"batch", t.batch},
+          {"length", t.length},
+          {"rate", t.rate},
+          {"betas", {t.beta1, t.beta2}},
+          {"weight decay", t.weight_decay},
+          {"clip", t.clip},
+          {"schedule", {int(s.kind), s.warmup, s.last, s.decay, int(s.fall)}},
+          {"seed", t.seed},
+          {"report interval", t.report_every}};
 }
 
 LanguageHistory train_language(LanguageModel model, const Tensor& tokens, const Tensor& validation,

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <limits>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -77,6 +78,9 @@ struct LanguageHistory {
 /// shorter than a window, a loss that is not finite, and a checkpoint that does not fit.
 LanguageHistory train_language(LanguageModel model, const torch::Tensor& tokens, const torch::Tensor& validation,
                                const LanguageTraining& training);
+
+/// What fixes a training's result beside the model, its start and the tokens.
+nlohmann::json settings_of(const LanguageTraining& training);
 
 /// The small models of the language recipes, by name.
 struct LanguagePreset {

@@ -1,0 +1,396 @@
+#include "quanta/cli/quantize_language.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <optional>
+
+#include "quanta/cli/command.h"
+#include "quanta/cli/language.h"
+#include "quanta/core/error.h"
+#include "quanta/core/file.h"
+#include "quanta/core/log.h"
+#include "quanta/core/progress.h"
+#include "quanta/core/signal.h"
+#include "quanta/core/text.h"
+#include "quanta/data/text_data.h"
+#include "quanta/papers/recipe.h"
+#include "quanta/quantize/layerwise_method.h"
+#include "quanta/quantize/plan.h"
+#include "quanta/quantize/quantized_checkpoint.h"
+#include "quanta/report/plot.h"
+#include "quanta/text/tokenizer.h"
+
+namespace quanta::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// In the order of --help.
+const std::vector<std::pair<std::string, std::string>> kMethods = {
+    {"rtn", "round to nearest"},
+    {"gptq", "error feedback by second-order information"},
+    {"rsq", "rotate, weight the tokens, then gptq"},
+    {"qllm", "reassemble channels, low-rank correction; 4-bit activations too"},
+    {"awq", "scale weights by their activations"},
+    {"smoothquant", "move outliers from activations to weights; 8-bit activations too"},
+};
+
+/// "4G", "512M", "3.5 GB" in bytes. Error for anything else.
+int64_t parse_size(const std::string& text) {
+  if (text.empty()) return 0;
+  size_t end = 0;
+  double value = 0;
+  try {
+    value = std::stod(text, &end);
+  } catch (const std::exception&) {
+    end = 0;
+  }
+  std::string unit = text.substr(end);
+  std::erase(unit, ' ');
+  static const std::map<std::string, double> kUnits{{"M", 1e6},  {"MB", 1e6},  {"G", 1e9}, {"GB", 1e9},
+                                                    {"T", 1e12}, {"TB", 1e12}, {"", 1}};
+  const auto found = kUnits.find(unit);
+  if (end == 0 || found == kUnits.end() || !(value > 0))
+    throw UsageError(fmt::format("--ram {} is no size: write 4G or 512M", text));
+  return int64_t(value * found->second);
+}
+
+struct Trial {
+  std::string method;
+  int bits = 0;
+  std::unique_ptr<BlockMethod> solver;
+  fs::path out;
+};
+
+struct Outcome {
+  std::string method;
+  int bits = 0;
+  double perplexity = 0;  // 0: not measured
+  int64_t bytes = 0;
+  double seconds = 0;
+  double kl = 0;
+  double worst = 0;  // layer's error
+  fs::path folder{};
+};
+
+class Job {
+ public:
+  explicit Job(const LanguageQuantizeOptions& options);
+  int run();
+
+ private:
+  std::unique_ptr<BlockMethod> make_method(const std::string& name, int bits) const;
+  Plan plan(const Trial& trial) const;
+  Outcome quantize(Trial& trial);
+  double measure(const Checkpoint& model);
+  void report(const std::vector<Outcome>& outcomes, const Plan& plan) const;
+  nlohmann::ordered_json to_json(const Outcome& outcome) const;
+
+  LanguageQuantizeOptions options_;
+  const InterruptGuard guard_{};
+  Checkpoint model_;
+  std::unique_ptr<Tokenizer> tokenizer_;
+  torch::Tensor tokens_{}, test_{};  // calibration [n, T], windows of the text [m, T]
+  int64_t ram_ = 0;
+  fs::path out_;
+  std::vector<Trial> trials_;
+};
+
+Job::Job(const LanguageQuantizeOptions& options)
+    : options_(options), model_(Checkpoint::open(options.model)), ram_(parse_size(options.ram)) {
+  const LanguageConfig& config = model_.config();
+  if (options_.length == 0) options_.length = std::min<int64_t>(2048, config.longest());
+  out_ = options_.out.empty() ? fs::path("runs") / (fs::absolute(options_.model).filename().string() + "-quantized")
+                              : fs::path(options_.out);
+  std::vector<std::string> names;
+  for (const auto& [name, meaning] : kMethods) names.push_back(name);
+  for (const std::string& method : options_.methods)
+    if (std::find(names.begin(), names.end(), method) == names.end())
+      throw UsageError(fmt::format("there is no method '{}' for language models; did you mean '{}'? Known are {}",
+                                   method, nearest(method, names), fmt::join(names, ", ")));
+  const bool several = options_.methods.size() * options_.bits.size() > 1;
+  for (const std::string& method : options_.methods)
+    for (const int bits : options_.bits)
+      trials_.push_back(
+          {method, bits, make_method(method, bits), several ? out_ / fmt::format("{}-{}bit", method, bits) : out_});
+
+  const auto windows = [&](const std::string& text) {
+    if (!tokenizer_) tokenizer_ = load_tokenizer(options_.model);
+    require_vocabulary(config, *tokenizer_);
+    return token_stream(tokenizer_->encode(text, true));
+  };
+  std::string calibration, text;
+  if (!options_.calibration.empty()) {
+    calibration = read_text(options_.calibration);
+    tokens_ =
+        random_windows(windows(calibration), options_.samples, options_.length, options_.seed, options_.calibration)
+            .tokens;
+  }
+  if (!options_.text.empty()) {
+    text = read_text(options_.text);
+    if (!calibration.empty()) require_disjoint(calibration, text);
+    const torch::Tensor stream = windows(text);
+    int64_t count = stream.numel() / options_.length;
+    require(count > 0, "{} has {} tokens, fewer than one window of {}: give a longer text or a smaller --length",
+            options_.text, stream.numel(), options_.length);
+    if (options_.windows > 0) count = std::min(count, options_.windows);
+    test_ = stream.slice(0, 0, count * options_.length).view({count, options_.length});
+  }
+}
+
+std::unique_ptr<BlockMethod> Job::make_method(const std::string& name, int bits) const {
+  const auto rule = std::make_shared<AffineGrid>(
+      AffineGridOptions{.bits = bits,
+                        .kind = options_.symmetric ? AffineKind::Symmetric : AffineKind::Asymmetric,
+                        .group = options_.group,
+                        .search = options_.search,
+                        .half_scales = true});
+  if (name == "rtn") return std::make_unique<RoundToNearest>(rule);
+  if (name == "gptq")
+    return std::make_unique<GptqMethod>(
+        rule,
+        GptqOptions{
+            .damping = options_.damping, .act_order = options_.act_order, .static_groups = options_.static_groups},
+        options_.true_sequential);
+  fail("{} is not there yet", name);
+}
+
+Plan Job::plan(const Trial& trial) const {
+  const bool data = tokens_.defined() || trial.solver->needs_data();
+  return make_plan({.config = model_.config(),
+                    .bits = trial.bits,
+                    .group = options_.group,
+                    .sequences = data ? options_.samples : 0,
+                    .length = options_.length,
+                    .weight_bytes = 2,
+                    .ram = ram_,
+                    .out = out_},
+                   *trial.solver);
+}
+
+double Job::measure(const Checkpoint& model) {
+  return std::exp(mean_nll(model, test_, out_ / ".evaluation"));
+}
+
+Outcome Job::quantize(Trial& trial) {
+  const Plan planned = plan(trial);
+  require(planned.refusals.empty(), "{} with {} bits: {}", trial.method, trial.bits, fmt::join(planned.refusals, "; "));
+  if (trial.solver->needs_data() && !tokens_.defined())
+    throw UsageError(fmt::format("{} calibrates on a text: give --calib FILE", trial.method));
+  const auto start = std::chrono::steady_clock::now();
+  const nlohmann::json job{{"model", fs::absolute(options_.model).string()},
+                           {"weights", fingerprint(options_.model)},
+                           {"method", trial.solver->name()},
+                           {"settings", trial.solver->settings()},
+                           {"calibration", tokens_.defined() ? tokens_hash(tokens_) : ""}};
+  QuantizedFolder folder(model_, trial.out, job, options_.fresh);
+  Progress progress(model_.config().layers, fmt::format("{} {} bits", trial.method, trial.bits), "blocks");
+  const BlockwiseResult result = quantize_blockwise(
+      folder, tokens_, *trial.solver,
+      {.work = folder.work(),
+       .memory = planned.statistics,
+       .allow_ruined = options_.allow_ruined,
+       .progress = [&](int64_t done, int64_t) {
+         progress.update(done);
+         if (interrupted())
+           throw Interrupted(fmt::format("interrupted after {} of {} blocks; the same command goes on", done,
+                                         model_.config().layers));
+       }});
+  progress.finish();
+  nlohmann::json description{{"bits", trial.bits},
+                             {"group_size", options_.group},
+                             {"sym", options_.symmetric},
+                             {"desc_act", options_.act_order && !options_.static_groups},
+                             {"lm_head", false},
+                             {"quantizer", "quanta"},
+                             {"method", job["method"]},
+                             {"settings", job["settings"]},
+                             {"calibration", job["calibration"]}};
+  if (options_.format == "float")
+    folder.finish_float(result, SaveType::F16);
+  else
+    folder.finish(result, description);
+  Outcome outcome{.method = trial.method, .bits = trial.bits, .bytes = weight_bytes(trial.out), .folder = trial.out};
+  outcome.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  if (!result.ledger.blocks.empty()) outcome.kl = result.ledger.blocks.back().kl;
+  for (const LedgerBlock& block : result.ledger.blocks)
+    for (const LedgerLayer& layer : block.layers) outcome.worst = std::max(outcome.worst, layer.error);
+  if (test_.defined()) outcome.perplexity = measure(open_checkpoint(trial.out));
+  if (!options_.json && trials_.size() == 1) print(to_text(result.ledger));
+  return outcome;
+}
+
+nlohmann::ordered_json Job::to_json(const Outcome& o) const {
+  nlohmann::ordered_json json{{"method", o.method},         {"bits", o.bits}, {"bytes", o.bytes},
+                              {"seconds", o.seconds},       {"kl", o.kl},     {"worst_layer_error", o.worst},
+                              {"folder", o.folder.string()}};
+  if (o.perplexity > 0) json["perplexity"] = o.perplexity;
+  return json;
+}
+
+void Job::report(const std::vector<Outcome>& outcomes, const Plan& plan) const {
+  Report page{.recipe = "quantize",
+              .title = fmt::format("{}, quantized", fs::absolute(options_.model).filename().string()),
+              .mode = "quantization",
+              .seed = options_.seed,
+              .data = {options_.calibration, options_.text, tokens_.defined() ? tokens_.size(0) : 0,
+                       test_.defined() ? test_.size(0) : 0}};
+  page.environment = environment_facts();
+  Table table{.caption = "KL: of the predictions against the float model on calibration text, nats a token",
+              .columns = {"", "bits", "perplexity", "weights, MB", "KL", "worst layer's error", "seconds"},
+              .rows = {}};
+  ScatterPlot plot{.title = "",
+                   .x = {.label = "weights, MB", .log = true},
+                   .y = {.label = "perplexity", .log = true},
+                   .points = {},
+                   .pareto = false};
+  for (const Outcome& o : outcomes) {
+    table.rows.push_back({o.method, o.bits ? fmt::format("{}", o.bits) : "",
+                          o.perplexity > 0 ? fmt::format("{:.4f}", o.perplexity) : "",
+                          fmt::format("{:.2f}", double(o.bytes) / 1e6), fmt::format("{:.4g}", o.kl),
+                          fmt::format("{:.3g}", o.worst), fmt::format("{:.1f}", o.seconds)});
+    if (o.perplexity > 0)
+      plot.points.push_back(
+          {double(o.bytes) / 1e6, o.perplexity, o.bits ? fmt::format("{} {}", o.method, o.bits) : o.method, ""});
+    if (o.perplexity > 0)
+      page.results.push_back({.name = fmt::format("{} {} perplexity", o.method, o.bits), .value = o.perplexity});
+  }
+  Section section{.title = "Perplexity and size", .tables = {table}};
+  if (!plot.points.empty()) section.figures.push_back(scatter_plot(plot, "Size and perplexity"));
+  page.sections.push_back(section);
+  Table layers{.caption = "", .columns = {"layers", "count", "outputs", "inputs", "runs as", "why"}, .rows = {}};
+  for (const PlanLayer& l : plan.layers)
+    layers.rows.push_back({l.name, fmt::format("{}", l.count), fmt::format("{}", l.rows), fmt::format("{}", l.columns),
+                           l.kernel, l.reason});
+  page.sections.push_back({.title = "Layers", .tables = {layers}});
+  for (const Outcome& o : outcomes) {
+    if (o.folder.empty()) continue;
+    const Ledger ledger = Ledger::load(o.folder);
+    Series error{.name = "output error"}, kl{.name = "KL"};
+    std::vector<std::string> names;
+    BarPlot bars{.title = "",
+                 .groups = {},
+                 .bars = {{.name = o.method, .values = {}}, {.name = "rounded to nearest", .values = {}}},
+                 .y = {.label = "error / output", .log = true}};
+    for (const LedgerBlock& block : ledger.blocks) {
+      kl.x.push_back(double(block.block));
+      kl.y.push_back(block.kl);
+      for (const LedgerLayer& layer : block.layers) {
+        if (layer.error <= 0 || layer.rounded_error <= 0) continue;
+        bars.groups.push_back(layer.name);
+        bars.bars[0].values.push_back(layer.error);
+        bars.bars[1].values.push_back(layer.rounded_error);
+      }
+    }
+    Section own{.title = fmt::format("{}, {} bits", o.method, o.bits), .text = "What each layer's outputs lost."};
+    if (!bars.groups.empty() && bars.groups.size() <= 60) own.figures.push_back(bar_plot(bars, "Errors of the layers"));
+    own.figures.push_back(
+        line_plot({.title = "", .x = {.label = "block"}, .y = {.label = "KL, nats a token"}, .series = {kl}},
+                  "Behind each block, read off through the head"));
+    page.sections.push_back(own);
+  }
+  write_html(page, out_ / "report.html");
+}
+
+int Job::run() {
+  std::vector<Plan> plans;
+  std::vector<std::string> refusals;
+  for (const Trial& trial : trials_) {
+    plans.push_back(plan(trial));
+    for (const std::string& refusal : plans.back().refusals)
+      refusals.push_back(fmt::format("{} {} bits: {}", trial.method, trial.bits, refusal));
+  }
+  if (options_.plan) {
+    nlohmann::ordered_json json = nlohmann::ordered_json::array();
+    for (size_t i = 0; i < plans.size(); ++i) {
+      if (options_.json)
+        json.push_back({{"method", trials_[i].method}, {"bits", trials_[i].bits}, {"plan", plans[i].to_json()}});
+      else
+        print(fmt::format("{}, {} bits\n{}\n", trials_[i].method, trials_[i].bits, to_text(plans[i])));
+    }
+    if (options_.json) print_json(json);
+    return refusals.empty() ? kDone : kFailed;
+  }
+  require(refusals.empty(), "{}", fmt::join(refusals, "; "));
+  make_directory(out_);
+  if (!options_.json) print(to_text(plans.front()) + "\n");
+
+  std::vector<Outcome> outcomes;
+  if (test_.defined())
+    outcomes.push_back({.method = "float", .perplexity = measure(model_), .bytes = weight_bytes(options_.model)});
+  for (Trial& trial : trials_) outcomes.push_back(quantize(trial));
+  report(outcomes, plans.front());
+  nlohmann::ordered_json json{{"model", options_.model}, {"results", nlohmann::ordered_json::array()}};
+  for (const Outcome& o : outcomes) json["results"].push_back(to_json(o));
+  write_file(out_ / "report.json", json.dump(2) + "\n");
+  if (options_.json) {
+    print_json(json);
+    return kDone;
+  }
+  std::string text = fmt::format("{:<12} {:>4} {:>11} {:>11} {:>10} {:>10} {:>9}\n", "method", "bits", "perplexity",
+                                 "weights", "KL", "worst", "seconds");
+  for (const Outcome& o : outcomes)
+    text += fmt::format("{:<12} {:>4} {:>11} {:>8.2f} MB {:>10.4g} {:>10.3g} {:>9.1f}\n", o.method,
+                        o.bits ? fmt::format("{}", o.bits) : "-",
+                        o.perplexity > 0 ? fmt::format("{:.4f}", o.perplexity) : "-", double(o.bytes) / 1e6, o.kl,
+                        o.worst, o.seconds);
+  for (const Outcome& o : outcomes)
+    if (!o.folder.empty()) text += fmt::format("{} {} bits: {}\n", o.method, o.bits, o.folder.string());
+  print(text + fmt::format("Report page: {}\n", (out_ / "report.html").string()));
+  return kDone;
+}
+
+}  // namespace
+
+std::string language_methods() {
+  std::string text;
+  for (const auto& [name, meaning] : kMethods)
+    text += fmt::format("{}{} ({})", text.empty() ? "" : ", ", name, meaning);
+  return text;
+}
+
+void add_language_options(CLI::App& command, LanguageQuantizeOptions& options) {
+  const std::string group = "Language models";
+  const auto option = [&](const std::string& name, auto& value, const std::string& text) {
+    return command.add_option(name, value, text)->group(group);
+  };
+  const auto flag = [&](const std::string& name, bool& value, const std::string& text) {
+    command.add_flag(name, value, text)->group(group);
+  };
+  option("--group", options.group, "Inputs that share a scale; -1: the whole row")->capture_default_str();
+  flag("--symmetric", options.symmetric, "Grids without a zero point");
+  flag("--search", options.search, "Shrink each range to where it errs least (norm 2.4)");
+  option("--calib", options.calibration, "Text to calibrate on: .txt or .jsonl, also .gz")->type_name("FILE");
+  option("--samples", options.samples, "Sequences of it")->check(CLI::Range(1, 1 << 20))->capture_default_str();
+  option("--length", options.length, "Tokens of a sequence (default: the model's positions, at most 2048)")
+      ->check(CLI::Range(2, 1 << 20))
+      ->type_name("N");
+  option("--text", options.text, "Text to measure perplexity on, of the float model too")->type_name("FILE");
+  option("--windows", options.windows, "The first so many windows of it only")
+      ->check(CLI::PositiveNumber)
+      ->type_name("N");
+  option("--damping", options.damping, "gptq: of the Hessian, as a share of its mean diagonal")
+      ->check(CLI::Range(0.0, 10.0))
+      ->capture_default_str();
+  flag("--act-order", options.act_order, "gptq: the inputs with the largest activations first");
+  flag("--static-groups", options.static_groups, "gptq: the grids of all groups beforehand");
+  flag("--true-sequential", options.true_sequential, "gptq: layers of a block see the quantized ones before them");
+  option("--format", options.format, "safetensors (codes, in GPTQ's layout) or float (decoded, for any program)")
+      ->check(CLI::IsMember({"safetensors", "float"}))
+      ->capture_default_str();
+  option("--ram", options.ram, "Memory that may be used, as 4G (default: what is free)")->type_name("SIZE");
+  flag("--compare", options.compare, "Compare several methods and bits (implied by naming several)");
+  flag("--plan", options.plan, "Print what it would cost, and do nothing");
+  flag("--fresh", options.fresh, "Give up what a killed job left in the folder instead of going on");
+  flag("--allow-ruined", options.allow_ruined, "Go on although a layer is ruined");
+}
+
+int quantize_language(LanguageQuantizeOptions options) {
+  return Job(options).run();
+}
+
+}  // namespace quanta::cli
