@@ -142,6 +142,8 @@ QllmMethod::QllmMethod(const QllmOptions& options) : options_(options) {
           "qllm: a threshold of {} times the largest magnitude, expected above 0 to 1, or 0 to search", r.threshold);
   require(r.sample >= 1 && o.blocks >= 1, "qllm: {} sample sequences and groups of {} blocks, expected at least 1",
           r.sample, o.blocks);
+  require(o.training.epochs >= 0 && o.training.batch >= 1 && o.training.rate > 0,
+          "qllm: {} epochs in batches of {} at a rate of {}", o.training.epochs, o.training.batch, o.training.rate);
   require(o.correction.rank >= 1 && o.correction.alpha > 0,
           "qllm: a correction of rank {} and alpha {}: both must be above 0", o.correction.rank, o.correction.alpha);
 }

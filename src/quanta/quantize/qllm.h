@@ -20,7 +20,7 @@ struct QllmOptions {
   bool merge = true;            ///< false: weights keep an unrounded correction (for comparison, in memory)
   bool train_norms = true;      ///< a block's normalizations are trained along
   bool last_norm = true;        ///< that before the head is trained, too
-  bool last_norm_bias = false;  ///< and given a bias, in the input slot of the head, which must not be tied
+  bool last_norm_bias = false;  ///< and given a bias, in the head's input slot (for comparison, in memory)
   int64_t blocks = 4;           ///< trained together
   uint64_t seed = 0;
 };
