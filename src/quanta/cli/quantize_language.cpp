@@ -18,10 +18,14 @@
 #include "quanta/core/text.h"
 #include "quanta/data/text_data.h"
 #include "quanta/papers/recipe.h"
+#include "quanta/quantize/awq.h"
 #include "quanta/quantize/gguf_rule.h"
 #include "quanta/quantize/layerwise_method.h"
 #include "quanta/quantize/plan.h"
+#include "quanta/quantize/qllm.h"
 #include "quanta/quantize/quantized_checkpoint.h"
+#include "quanta/quantize/rsq.h"
+#include "quanta/quantize/smoothquant.h"
 #include "quanta/report/plot.h"
 #include "quanta/text/tokenizer.h"
 
@@ -181,7 +185,33 @@ std::unique_ptr<BlockMethod> Job::make_method(const std::string& name, int bits)
                     .act_order = options_.act_order,
                     .static_groups = options_.static_groups || options_.format == "gguf"},
         options_.true_sequential);
-  fail("{} is not there yet", name);
+  if (name == "rsq") {
+    RsqOptions rsq{.rule = rule,
+                   .importance = ImportanceOptions{.strategy = options_.strategy, .least = options_.least},
+                   .gptq = {.damping = options_.damping,
+                            .act_order = options_.act_order,
+                            .static_groups = options_.static_groups || options_.format == "gguf"}};
+    rsq.rotation = options_.online ? RotateOptions{.seed = options_.seed} : RotateOptions::offline(options_.seed);
+    if (options_.rotation == "random") rsq.rotation->kind = RotateOptions::Kind::Random;
+    if (options_.rotation == "none") rsq.rotation.reset();
+    if (options_.strategy == "uniform") rsq.importance.reset();
+    return std::make_unique<RsqMethod>(rsq);
+  }
+  if (name == "awq") return std::make_unique<AwqMethod>(rule, AwqOptions{.clip = options_.clip});
+  if (options_.format == "gguf")
+    throw UsageError(fmt::format("{} quantizes activations too, which a GGUF file cannot hold", name));
+  LowBits low{.weights = {.bits = bits, .symmetric = options_.symmetric},
+              .activations = {.bits = options_.activation_bits ? options_.activation_bits
+                                      : name == "qllm"         ? 4
+                                                               : 8}};
+  if (name == "smoothquant")
+    return std::make_unique<SmoothQuantMethod>(SmoothQuantOptions{.bits = low, .alpha = options_.alpha});
+  return std::make_unique<QllmMethod>(QllmOptions{.bits = low,
+                                                  .reassembly = {.ratio = options_.ratio},
+                                                  .correction = {.rank = options_.rank},
+                                                  .training = {.epochs = options_.epochs, .rate = options_.rate},
+                                                  .blocks = options_.blocks,
+                                                  .seed = options_.seed});
 }
 
 Plan Job::plan(const Trial& trial) const {
@@ -419,6 +449,38 @@ void add_language_options(CLI::App& command, LanguageQuantizeOptions& options) {
   flag("--act-order", options.act_order, "gptq: the inputs with the largest activations first");
   flag("--static-groups", options.static_groups, "gptq: the grids of all groups beforehand");
   flag("--true-sequential", options.true_sequential, "gptq: layers of a block see the quantized ones before them");
+  option("--strategy", options.strategy,
+         "rsq: what makes a token important: attncon, actnorm, actdiff, tokenfreq, tokensim, cluster, dot, "
+         "chunks:0_31_32, or uniform (QuaRot)")
+      ->capture_default_str();
+  option("--r-min", options.least, "rsq: importance of the least important token")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  option("--expand", options.expand, "rsq: every sequence in so many cyclic shifts")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
+  option("--rotate", options.rotation, "rsq: hadamard, random or none")
+      ->check(CLI::IsMember({"hadamard", "random", "none"}))
+      ->capture_default_str();
+  flag("--online", options.online,
+       "rsq: also rotate what only the running model can, as in the paper; other programs cannot run the result");
+  option("--activations", options.activation_bits, "qllm, smoothquant: bits of activations (default: 4, 8)")
+      ->check(CLI::Range(2, 16))
+      ->type_name("N");
+  option("--channel-ratio", options.ratio, "qllm: most channels that reassembly adds on the way, as a share")
+      ->check(CLI::Range(0.0, 0.5))
+      ->capture_default_str();
+  option("--rank", options.rank, "qllm: of the correction")->check(CLI::PositiveNumber)->capture_default_str();
+  option("--correction-epochs", options.epochs, "qllm: of training it; 0: none")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  option("--correction-rate", options.rate, "qllm: its learning rate")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  option("--blocks", options.blocks, "qllm: trained together")->check(CLI::PositiveNumber)->capture_default_str();
+  option("--alpha", options.alpha, "smoothquant: share of the range that moves into the weights")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
   option("--format", options.format,
          "safetensors (codes, in GPTQ's layout), gguf (codes on the grids of llama.cpp's formats) or float (decoded)")
       ->check(CLI::IsMember({"safetensors", "gguf", "float"}))

@@ -22,6 +22,19 @@ struct LanguageQuantizeOptions {
   bool act_order = false;
   bool static_groups = false;
   bool true_sequential = false;
+  std::string strategy = "attncon";
+  double least = 0.01;
+  int64_t expand = 1;
+  std::string rotation = "hadamard";
+  bool online = false;
+  int activation_bits = 0;  ///< 0: 8 of smoothquant, 4 of qllm
+  double ratio = 0.2;
+  int64_t rank = 4;
+  int64_t epochs = 10;
+  double rate = 1e-4;
+  int64_t blocks = 4;
+  bool clip = true;
+  double alpha = 0.5;
   std::string calibration;  ///< a text
   int64_t samples = 128;
   int64_t length = 0;   ///< of a sequence; 0: the model's positions, at most 2048

@@ -35,11 +35,12 @@ struct LayerResult {
 
 /// The calibration data at the first of a group of blocks.
 struct BlockInputs {
-  int64_t block = 0;                              ///< index of the group's first block
-  torch::Tensor tokens{};                         ///< int64 [sequences, T]
-  const ActivationStore* inputs = nullptr;        ///< hidden states behind the quantized blocks; null without data
-  const ActivationStore* float_inputs = nullptr;  ///< behind the float blocks, if the method asked for them
-  int64_t memory = 0;                             ///< bytes that statistics may take
+  int64_t block = 0;                               ///< index of the group's first block
+  torch::Tensor tokens{};                          ///< int64 [sequences, T]
+  const ActivationStore* inputs = nullptr;         ///< hidden states behind the quantized blocks; null without data
+  const ActivationStore* float_inputs = nullptr;   ///< behind the float blocks, if the method asked for them
+  const ActivationStore* float_outputs = nullptr;  ///< of the group's last block, likewise
+  int64_t memory = 0;                              ///< bytes that statistics may take
 };
 
 /// A way to quantize a language model block by block: round to nearest, GPTQ, RSQ, QLLM, AWQ, SmoothQuant. It never

@@ -143,15 +143,19 @@ BlockwiseResult quantize_blockwise(BlockStore& store, const torch::Tensor& token
     }
     std::vector<DecoderBlock> blocks = load(first, count, false);
     if (data && !exact.has(first + count)) exact.advance(first, blocks);
-    std::optional<ActivationStore> inputs, exact_inputs;
+    std::optional<ActivationStore> inputs, exact_inputs, exact_outputs;
     if (data) {
       inputs = hidden.at(first);
-      if (method.needs_float_inputs()) exact_inputs = exact.at(first);
+      if (method.needs_float_inputs()) {
+        exact_inputs = exact.at(first);
+        exact_outputs = exact.at(first + count);
+      }
     }
     const BlockInputs given{.block = first,
                             .tokens = tokens,
                             .inputs = inputs ? &*inputs : nullptr,
                             .float_inputs = exact_inputs ? &*exact_inputs : nullptr,
+                            .float_outputs = exact_outputs ? &*exact_outputs : nullptr,
                             .memory = options.memory ? options.memory : method.memory(config)};
     const std::vector<LayerResult> results = method.quantize(blocks, given);
     for (int64_t i = first; i < first + count; ++i) {

@@ -5,6 +5,8 @@
 #include "quanta/core/error.h"
 #include "quanta/quantize/dynamic_affine.h"
 #include "quanta/quantize/hadamard.h"
+#include "quanta/quantize/reassembly.h"
+#include "quanta/quantize/shift.h"
 
 namespace quanta {
 namespace {
@@ -40,6 +42,8 @@ std::shared_ptr<StoredTransform> make_transform(const nlohmann::json& spec) {
     if (kind == "dynamic")
       return std::make_shared<DynamicAffine>(
           DynamicAffineOptions{.bits = spec.at("bits"), .symmetric = spec.value("symmetric", false)});
+    if (kind == "reassembly") return Reassembly::from_spec(spec);
+    if (kind == "shift") return std::make_shared<Shift>(spec.at("width").get<int64_t>());
     if (kind == "chain") {
       std::vector<std::shared_ptr<StoredTransform>> links;
       for (const auto& link : spec.at("links")) links.push_back(make_transform(link));
@@ -48,7 +52,7 @@ std::shared_ptr<StoredTransform> make_transform(const nlohmann::json& spec) {
   } catch (const nlohmann::json::exception& error) {
     fail("the description of a transform, {}, is not right: {}", spec.dump(), error.what());
   }
-  fail("unknown transform '{}', expected hadamard, dynamic or chain", kind);
+  fail("unknown transform '{}', expected hadamard, dynamic, reassembly, shift or chain", kind);
 }
 
 nlohmann::json spec_of(const Slot& slot) {
