@@ -2,6 +2,7 @@
 
 #include "quanta/core/error.h"
 #include "quanta/models/checkpoint.h"
+#include "quanta/models/gguf_model.h"
 #include "quanta/quantize/quantized_checkpoint.h"
 
 namespace quanta::cli {
@@ -23,11 +24,18 @@ OpenedLanguage open_language_model(const fs::path& path) {
   require(fs::exists(path, ignored), "{}: no such file or folder; expected a Hugging Face folder or a GGUF file",
           path.string());
   OpenedLanguage opened{.path = path.string()};
-  opened.model = open_checkpoint(path, /*packed=*/true).model();
-  try {
-    opened.tokenizer = load_tokenizer(path);
-  } catch (const Error& error) {  // scores of tokens need none
-    opened.no_tokenizer = error.what();
+  if (path.extension() == ".gguf") {
+    GgufModel file = read_gguf(path);
+    opened.model = std::move(file.model);
+    opened.tokenizer = std::move(file.tokenizer);
+    if (!opened.tokenizer) opened.no_tokenizer = "the file has no vocabulary";
+  } else {
+    opened.model = open_checkpoint(path, /*packed=*/true).model();
+    try {
+      opened.tokenizer = load_tokenizer(path);
+    } catch (const Error& error) {  // scores of tokens need none
+      opened.no_tokenizer = error.what();
+    }
   }
   if (opened.tokenizer) require_vocabulary(opened.model->config(), *opened.tokenizer);
   opened.model->eval();

@@ -24,8 +24,8 @@ struct OpenedLanguage {
 /// Whether a path is a language model's: a folder with config.json, or a file .gguf.
 bool is_language_model(const std::filesystem::path& path);
 
-/// A Hugging Face folder, float or quantized (its packed weights then stay as they are). Error if it is damaged, of an
-/// architecture that is not known, or if its tokenizer has ids that the model lacks.
+/// A Hugging Face folder, float or quantized (its packed weights then stay as they are), or a GGUF file. Error if it is
+/// damaged, of an architecture that is not known, or if its tokenizer has ids that the model lacks.
 OpenedLanguage open_language_model(const std::filesystem::path& path);
 
 }  // namespace quanta::cli

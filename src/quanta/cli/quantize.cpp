@@ -523,6 +523,7 @@ void add_quantize(CLI::App& app, int& status) {
       ->check(CLI::PositiveNumber)
       ->type_name("N");
   command->callback([=, &status] {
+    require(fs::exists(options->model.path), "{}: no such file or folder", options->model.path);
     const bool is_language = is_language_model(options->model.path);
     for (const auto* option : command->get_options())
       if (option->count() > 0 && option->get_group() == (is_language ? kImages : kLanguageModels) &&
@@ -544,6 +545,31 @@ void add_quantize(CLI::App& app, int& status) {
     if (!bits->empty()) options->bits = bits->front();
     if (!methods->empty()) options->methods = *methods;
     status = Job(*options).run();
+  });
+}
+
+void add_plan(CLI::App& app, int& status) {
+  const auto options = std::make_shared<LanguageQuantizeOptions>();
+  auto* command = app.add_subcommand("plan", "What quantizing a language model would take, before any work");
+  command->add_option("model", options->model, "A Hugging Face folder")->required()->type_name("MODEL");
+  command->add_option("--method", options->methods, language_methods())
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->capture_default_str()
+      ->type_name("NAME,...");
+  command->add_option("--bits", options->bits, "Of weights")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->check(CLI::Range(2, 8))
+      ->capture_default_str()
+      ->type_name("N,...");
+  command->add_option("--out", options->out, "Folder where the result shall go")->type_name("DIR");
+  add_threads_option(*command);
+  command->add_flag("--json", options->json, "Print one JSON array");
+  add_language_options(*command, *options);
+  command->callback([options, &status] {
+    options->plan = true;
+    status = quantize_language(*options);
   });
 }
 

@@ -28,6 +28,7 @@ struct LanguageQuantizeOptions {
   std::string text;     ///< to measure perplexity on
   int64_t windows = 0;  ///< of it; 0: all
   std::string format = "safetensors";
+  std::string gguf_type;
   std::string ram;
   bool compare = false;
   bool plan = false;

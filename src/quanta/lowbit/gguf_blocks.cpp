@@ -227,7 +227,7 @@ void load(const Format& f, std::span<const Source> blocks, GgufTile& t) {
     float squares = 0;  // no importance, or none of it here
     for (int e = 0; e < f.group; ++e) squares += x[e] * x[e];
     const float rms = std::sqrt(squares / float(f.group));
-    for (int e = 0; e < f.group; ++e) t.weight[e][g] = f.affine() ? rms + std::abs(x[e]) : x[e] * x[e];
+    for (int e = 0; e < f.group; ++e) t.weight[e][g] = rms + std::abs(x[e]);
   }
 }
 

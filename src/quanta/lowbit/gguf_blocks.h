@@ -25,9 +25,8 @@ std::vector<float> decode_gguf(GgufType type, std::span<const std::byte> from);
 /// for each column how much a squared error there counts (the mean square of the input that meets the column).
 ///
 /// Without importance the codes of F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1 and Q8_0 are those of ggml's reference encoders,
-/// bit for bit. Otherwise scales and offsets are searched for that make the weighted squared error small; without
-/// importance the weights are those of ggml: rms + |x| of the group where there is an offset, x^2 where there is none.
-/// Q8_0 takes no notice of importance.
+/// bit for bit. Otherwise scales and offsets are searched for that make the weighted squared error small, without
+/// importance with the weights rms + |x| of the group. Q8_0 takes no notice of importance.
 ///
 /// Throws Error if a row is no whole number of blocks, a weight is not finite or (but for F32 and BF16) beyond 65504,
 /// and for importance of another size, negative or not finite.

@@ -109,6 +109,7 @@ constexpr int kTrials = 10;     // on either side of the plain scale
 constexpr float kStep = 0.1f;   // in codes at the end of the range
 constexpr int kIterations = 2;  // codes and constants by turns
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr float kAlike = 1e-5f;   // a share of a determinant that may be rounding
 constexpr float kLeast = 1e-30f;  // a range that counts as nothing
 
 /// The best constants so far of a vector of groups.
@@ -159,8 +160,9 @@ void fit_affine(GgufTile& t, int n, int high, bool negative) {
         syl = hn::MulAdd(wl, y, syl);
       }
       const V determinant = hn::NegMulAdd(sl, sl, hn::Mul(sw, sll));
-      const V unit = hn::IfThenElseZero(hn::Gt(determinant, set(0)), inverse(determinant));
-      V s = hn::Mul(hn::NegMulAdd(sy, sl, hn::Mul(sw, syl)), unit);
+      const auto alike = hn::Le(determinant, hn::Mul(set(kAlike), hn::Mul(sw, sll)));  // all codes: the offset stays
+      const V unit = inverse(hn::IfThenZeroElse(alike, determinant));
+      V s = hn::IfThenElse(alike, hn::Mul(syl, inverse(sll)), hn::Mul(hn::NegMulAdd(sy, sl, hn::Mul(sw, syl)), unit));
       V o = hn::Mul(hn::NegMulAdd(sl, syl, hn::Mul(sll, sy)), unit);
       if (negative) {
         const auto positive = hn::Gt(hn::Add(o, min), set(0));

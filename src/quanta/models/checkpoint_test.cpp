@@ -35,10 +35,6 @@ Tensor logits(LanguageModel model) {
   return model->forward(torch::arange(20).view({2, 10}));
 }
 
-double distance(const Tensor& a, const Tensor& b) {
-  return (a - b).abs().max().item<double>();
-}
-
 template <class Action>
 std::string message(const Action& action) {
   try {
@@ -59,7 +55,8 @@ std::vector<std::string> files(const fs::path& folder) {
 /// Rewrites a folder's tensors.
 void edit(const fs::path& folder, const std::function<void(TensorMap&)>& change) {
   TensorMap tensors;
-  for (const auto& [name, view] : SafetensorsFolder::open(folder).tensors()) tensors[name] = read_tensor(view, name);
+  const auto files = SafetensorsFolder::open(folder);
+  for (const auto& [name, view] : files.tensors()) tensors[name] = read_tensor(view, name);
   change(tensors);
   write_tensors(folder / "model.safetensors", tensors);
 }
@@ -105,7 +102,8 @@ TEST(Checkpoint, ShardsOfASizeInHalfPrecision) {
   for (const auto& name : files(folder.path())) {
     if (!name.ends_with(".safetensors")) continue;
     int64_t bytes = 0;
-    for (const auto& [tensor, view] : Safetensors::open(folder / name).tensors()) bytes += int64_t(view.bytes.size());
+    const auto file = Safetensors::open(folder / name);
+    for (const auto& [tensor, view] : file.tensors()) bytes += int64_t(view.bytes.size());
     EXPECT_LE(bytes, 3000) << name;
     total += bytes;
     ++shards;
@@ -178,6 +176,8 @@ TEST(Checkpoint, FaultsAreListed) {
   EXPECT_THAT(configured({{"architectures", {"GPTNeoForCausalLM"}}}), HasSubstr("unknown architecture"));
   write_file(folder / "config.json", "{");
   EXPECT_THAT(message([&] { Checkpoint::open(folder.path()); }), HasSubstr("config.json is not JSON"));
+  write_file(folder / "config.json", std::string(100'000, '['));
+  EXPECT_THAT(message([&] { Checkpoint::open(folder.path()); }), HasSubstr("nested too deeply"));
   EXPECT_THAT(message([&] { Checkpoint::open(folder / "nowhere"); }), HasSubstr("nowhere"));
 }
 

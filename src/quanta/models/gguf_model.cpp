@@ -196,7 +196,7 @@ std::unique_ptr<Tokenizer> read_tokenizer(const Gguf& file) {
 GgufMetadata metadata_of(const LanguageConfig& c, const GgufOptions& options) {
   const std::string arch = architecture_of(c);
   const bool gpt2 = c.family == Family::Gpt2;
-  require(c.activation == (gpt2 ? Activation::GeluTanh : Activation::Silu),
+  require(c.activation == (gpt2 ? MlpActivation::GeluTanh : MlpActivation::Silu),
           "a GGUF file of the architecture {} cannot name the model's activation", arch);
   GgufMetadata m{{"general.architecture", arch},
                  {"general.name", options.name.empty() ? arch : options.name},

@@ -365,6 +365,10 @@ int64_t LanguageConfig::longest() const {
   return window ? std::min(most, *window) : most;
 }
 
+int64_t LanguageConfig::longest_cached() const {
+  return rope_scaling && rope_scaling->kind == Kind::Dynamic ? std::min(positions, longest()) : longest();
+}
+
 std::vector<std::vector<LinearShape>> linear_shapes(const LanguageConfig& c) {
   const int64_t d = c.width, q = c.heads * c.head_dim, kv = c.kv_heads * c.head_dim;
   const bool a = c.attention_bias, o = c.output_bias, m = c.mlp_bias;

@@ -73,6 +73,9 @@ struct LanguageConfig {
 
   /// The longest sequence: `positions`, more with RopeScaling::Kind::Dynamic (times its factor), at most `window`.
   int64_t longest() const;
+  /// The longest a KeyValueCache serves. Beyond `positions` a Dynamic stretch turns all earlier keys anew with every
+  /// token, so nothing can be kept.
+  int64_t longest_cached() const;
 };
 
 /// A linear layer of a block: its path below the block and its sizes.

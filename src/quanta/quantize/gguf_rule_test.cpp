@@ -33,6 +33,19 @@ TEST(GgufRule, StoresWhatTheSolverFoundWithoutLoss) {
   }
 }
 
+TEST(GgufRule, StoresWhatRoundingFoundWithoutLoss) {
+  torch::manual_seed(5);
+  const torch::Tensor w = torch::randn({64, 512}) / 8;
+  for (const GgufType type : kTypes) {
+    const GgufRule rule(type);
+    const auto rounded = rtn(w, rule);
+    const torch::Tensor stored = rule.unpack(rule.pack(w, rounded.codes));
+    EXPECT_TRUE(torch::equal(stored, rounded.weight))
+        << rule.describe() << " " << (stored - rounded.weight).abs().max().item<float>() << " "
+        << stored.ne(rounded.weight).sum().item<int64_t>();
+  }
+}
+
 TEST(GgufRule, SolvingErrsLessThanEncoding) {
   for (const int64_t seed : {1, 2, 3}) {
     const Layer layer = correlated(seed);

@@ -58,7 +58,15 @@ Tensor residual_rotation(const LanguageConfig& config, const RotateOptions& opti
 
 }  // namespace
 
-Rotation::Rotation(const LanguageConfig& config, const RotateOptions& options) : options_(options) {
+nlohmann::json to_json(const RotateOptions& o) {
+  return {{"kind", o.kind == RotateOptions::Kind::Hadamard ? "hadamard" : "random"},
+          {"seed", o.seed},
+          {"values", o.values},
+          {"online", {o.online_heads, o.online_inner}},
+          {"keys", o.keys}};
+}
+
+void Rotation::check(const LanguageConfig& config, const RotateOptions& options) {
   const auto known = [](bool wanted, int64_t n, const char* what, const char* instead) {
     require(!wanted || has_hadamard(n), "cannot rotate {} of {}: no Hadamard matrix of this order is known; {}", what,
             n, instead);
@@ -67,6 +75,10 @@ Rotation::Rotation(const LanguageConfig& config, const RotateOptions& options) :
   known(options.values || options.keys, config.head_dim, "heads", "rotate neither values nor keys");
   known(options.online_heads, config.heads, "a number of heads", "turn the online rotation over heads off");
   known(options.online_inner, config.inner, "an inner width", "turn the online rotation of the MLP off");
+}
+
+Rotation::Rotation(const LanguageConfig& config, const RotateOptions& options) : options_(options) {
+  check(config, options);
   q_ = residual_rotation(config, options);
 }
 
@@ -81,6 +93,7 @@ void Rotation::operator()(LanguageModel& ends) const {
     untied->output->weight.copy_(ends->tokens->weight);
     if (ends->positions) untied->positions->weight.copy_(ends->positions->weight);
     copy_values(*ends->norm, *untied->norm);
+    untied->train(ends->is_training());
     if (!ends->blocks.empty()) untied->set_blocks(ends->blocks);
     ends = untied;
   }

@@ -3,7 +3,7 @@
 #include <torch/torch.h>
 
 #include <cstdint>
-#include <memory>
+#include <nlohmann/json.hpp>
 
 #include "quanta/models/language_model.h"
 
@@ -26,6 +26,8 @@ struct RotateOptions {
   }
 };
 
+nlohmann::json to_json(const RotateOptions& options);
+
 /// Rotations that leave a decoder's function as it is and spread outliers over all channels (QuaRot, arXiv 2404.00456).
 /// The residual stream becomes h Q: norms' gains are folded into the linear layers that read them, what reads the
 /// stream gets W Q, what writes it Q' W. For models with LayerNorm, Q keeps the all-ones direction, so that means and
@@ -34,6 +36,8 @@ struct RotateOptions {
 class Rotation {
  public:
   /// Error if a matrix is not known for one of the sizes, naming the option that does without.
+  static void check(const LanguageConfig& config, const RotateOptions& options);
+  /// With the same check.
   Rotation(const LanguageConfig& config, const RotateOptions& options);
 
   /// Embeddings, last norm and head; tied ones are made two, in a new model that takes over the blocks. Error for a

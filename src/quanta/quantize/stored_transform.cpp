@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "quanta/core/error.h"
+#include "quanta/quantize/dynamic_affine.h"
 #include "quanta/quantize/hadamard.h"
 
 namespace quanta {
@@ -36,6 +37,9 @@ std::shared_ptr<StoredTransform> make_transform(const nlohmann::json& spec) {
   try {
     if (kind == "hadamard")
       return std::make_shared<HadamardTransform>(spec.at("size"), spec.value("stride", int64_t{1}));
+    if (kind == "dynamic")
+      return std::make_shared<DynamicAffine>(
+          DynamicAffineOptions{.bits = spec.at("bits"), .symmetric = spec.value("symmetric", false)});
     if (kind == "chain") {
       std::vector<std::shared_ptr<StoredTransform>> links;
       for (const auto& link : spec.at("links")) links.push_back(make_transform(link));
@@ -44,7 +48,7 @@ std::shared_ptr<StoredTransform> make_transform(const nlohmann::json& spec) {
   } catch (const nlohmann::json::exception& error) {
     fail("the description of a transform, {}, is not right: {}", spec.dump(), error.what());
   }
-  fail("unknown transform '{}', expected hadamard or chain", kind);
+  fail("unknown transform '{}', expected hadamard, dynamic or chain", kind);
 }
 
 nlohmann::json spec_of(const Slot& slot) {

@@ -40,8 +40,9 @@ std::vector<int64_t> parse_chunks(const std::string& strategy) {
 /// Distance of each of x [T, d] to the nearest centroid of Lloyd's iteration from random tokens.
 Tensor distance_to_cluster(const Tensor& x, int64_t clusters, int64_t iterations) {
   const int64_t T = x.size(0);
+  if (T <= clusters) return torch::zeros({T});  // each its own centroid
   auto order = Random(0).split("clusters").permutation(T);
-  order.resize(size_t(std::min(clusters, T)));
+  order.resize(size_t(clusters));
   Tensor centroids = x.index_select(0, torch::tensor(order));
   for (int64_t i = 0; i < iterations; ++i) {
     const Tensor nearest = torch::cdist(x, centroids).argmin(1);

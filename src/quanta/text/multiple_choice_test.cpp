@@ -34,9 +34,8 @@ TEST(MultipleChoice, ReadsBothLayoutsOfArc) {
 
 TEST(MultipleChoice, CleansHellaSwag) {
   const auto item =
-      one(R"({"activity_label": "Baking", "ctx_a": "[header] How to bake [title] Mix.", "ctx_b": "then she",
-    "endings": ["rests. [step] Go", "runs"], "label": "1"})" +
-          std::string());
+      one(R"({"activity_label": "Baking", "ctx_a": "[header] How to bake [title] Mix.", "ctx_b": "then she", )"
+          R"("endings": ["rests. [step] Go", "runs"], "label": "1"})");
   EXPECT_THAT(item.contexts, ElementsAre("Baking: How to bake. Mix. Then she"));
   EXPECT_THAT(item.choices, ElementsAre(" rests. Go", " runs"));
   EXPECT_EQ(item.label, 1);

@@ -80,7 +80,6 @@ TEST(SentencePiece, UnigramTakesTheBestOfAllSegmentations) {
       return value;
     };
     float ours = 0;
-    std::string back;
     for (const int64_t id : t->encode(text))
       if (id) ours += m.pieces[size_t(id)].score;
     // Runs of unknown characters are one id; each costs its own.
