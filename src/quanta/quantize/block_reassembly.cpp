@@ -75,7 +75,7 @@ std::shared_ptr<Reassembly> choose_plan(DecoderBlock& exact, size_t stage, const
            : options.channels == Channels::Prune ? prune(repeat, x, weight)
                                                  : assemble(repeat, costs);
   };
-  DecoderBlock trial(exact->copy());
+  DecoderBlock trial = copy(exact, exact->index());
   const auto loss = [&](const std::shared_ptr<Reassembly>& candidate) {
     for (const auto& path : paths) {
       Linear layer = reassembled(*exact->linear(path), candidate, bits.activations);

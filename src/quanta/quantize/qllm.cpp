@@ -45,7 +45,7 @@ std::vector<LayerResult> QllmMethod::quantize(std::vector<DecoderBlock>& blocks,
   const bool corrected = options_.training.epochs > 0;
   std::vector<DecoderBlock> exact;
   for (DecoderBlock& block : blocks) {
-    exact.emplace_back(block->copy());
+    exact.push_back(copy(block, block->index()));
     freeze(*block);
   }
 

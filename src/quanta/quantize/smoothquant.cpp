@@ -14,7 +14,7 @@ torch::Tensor smoothing_factors(const torch::Tensor& m, const torch::Tensor& wei
 std::vector<LayerResult> SmoothQuantMethod::quantize(std::vector<DecoderBlock>& blocks, const BlockInputs& in) {
   const torch::NoGradGuard no_grad;
   DecoderBlock& block = blocks.front();
-  DecoderBlock exact(block->copy());
+  DecoderBlock exact = copy(block, block->index());
   const auto magnitudes = channel_magnitudes(blocks, *in.inputs).front();
   for (const size_t stage : {0, 2}) {
     std::vector<torch::Tensor> weights;

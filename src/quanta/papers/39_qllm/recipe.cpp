@@ -159,9 +159,7 @@ void Study::measure(int index) {
   const auto outliers = get<std::string>("outliers");
   LanguageSubject planted = clean;
   if (!outliers.empty()) {
-    planted.model = LanguageModel(clean.model->config());
-    copy_values(*clean.model, *planted.model);
-    planted.model->eval();
+    planted.model = copy(clean.model);
     inject_outliers(planted.model, parse_outliers(outliers, seed));
   }
   const auto perplexity = [&](const LanguageModel& model) { return score_sequences(model, clean.test).perplexity(); };
