@@ -132,8 +132,8 @@ TEST_F(Cli, HelpNamesEveryCommand) {
   const ProcessResult help = quanta({"--help"});
   EXPECT_EQ(help.status, 0);
   EXPECT_THAT(help.errors, IsEmpty());
-  for (const std::string command :
-       {"list", "run", "train", "eval", "quantize", "data", "draw", "compile", "simulate", "bench", "doctor"}) {
+  for (const std::string command : {"list", "run", "train", "eval", "quantize", "generate", "outliers", "data", "draw",
+                                    "compile", "simulate", "bench", "doctor"}) {
     EXPECT_THAT(help.output, HasSubstr("\n  " + command));
     const ProcessResult own = quanta({command, "--help"});
     EXPECT_EQ(own.status, 0);

@@ -53,7 +53,8 @@ TEST(Transformers, LogitsOfItsCheckpointsHereAndOfOursThere) {
     const auto greedy = get("greedy");
     const std::vector<int64_t> prompt(ids.data_ptr<int64_t>(), ids.data_ptr<int64_t>() + 8);
     const std::vector<int64_t> text(greedy.data_ptr<int64_t>(), greedy.data_ptr<int64_t>() + greedy.numel());
-    GenerateOptions options{.new_tokens = int64_t(text.size()), .repetition_penalty = 1.3, .eos = {{}}};
+    GenerateOptions options{
+        .new_tokens = int64_t(text.size()), .repetition_penalty = 1.3, .eos = std::vector<int64_t>{}};
     EXPECT_EQ(generate(model, prompt, options), text);
     options.cache = false;
     EXPECT_EQ(generate(model, prompt, options), text);

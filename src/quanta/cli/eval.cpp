@@ -1,6 +1,8 @@
 #include <chrono>
 
 #include "quanta/cli/command.h"
+#include "quanta/cli/eval_text.h"
+#include "quanta/cli/language.h"
 #include "quanta/cli/vision.h"
 #include "quanta/core/error.h"
 #include "quanta/quantize/to_integer.h"
@@ -15,10 +17,14 @@ struct Options {
   std::string split = "test";
   int batch = 256;
   bool integer = false;
+  EvalTextOptions text;
   bool json = false;
 };
 
 void evaluate(const Options& options) {
+  if (is_language_model(options.model.path) || options.text.asked())
+    return evaluate_text(options.model.path, options.text, options.json);
+  if (options.data.set.empty()) throw UsageError("--data is required: a known set, or a folder or archive of images");
   const OpenedModel model = open(options.model);
   const ImageSplits splits = load(options.data, model.info.options.input);
   const ImageSet& images = options.split == "test" ? splits.test : splits.train;
@@ -70,9 +76,10 @@ void evaluate(const Options& options) {
 
 void add_eval(CLI::App& app, int& status) {
   const auto options = std::make_shared<Options>();
-  auto* command = app.add_subcommand("eval", "Accuracy of an image classifier, float or quantized");
+  auto* command =
+      app.add_subcommand("eval", "How well an image classifier or a language model does, float or quantized");
   add_model_source(*command, options->model);
-  add_image_source(*command, options->data, true);
+  add_image_source(*command, options->data, false);
   command->add_option("--split", options->split, "test or train")
       ->check(CLI::IsMember({"test", "train"}))
       ->capture_default_str();
@@ -80,9 +87,11 @@ void add_eval(CLI::App& app, int& status) {
       ->check(CLI::Range(1, 65536))
       ->capture_default_str();
   command->add_flag("--integer", options->integer, "Run a quantized model with integers only");
+  add_eval_text_options(*command, options->text);
   add_threads_option(*command);
   command->add_flag("--json", options->json, "Print one JSON object");
   command->callback([options, &status] {
+    options->text.folder = options->data.folder;
     evaluate(*options);
     status = kDone;
   });

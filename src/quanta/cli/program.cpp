@@ -71,6 +71,10 @@ int program(int argc, const char* const* argv) {
   add_train(app, status);
   add_eval(app, status);
   add_quantize(app, status);
+  add_plan(app, status);
+  add_ledger(app, status);
+  add_generate(app, status);
+  add_outliers(app, status);
   add_data(app, status);
   add_draw(app, status);
   add_compile(app, status);

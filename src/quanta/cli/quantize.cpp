@@ -2,6 +2,8 @@
 #include <nlohmann/json.hpp>
 
 #include "quanta/cli/command.h"
+#include "quanta/cli/language.h"
+#include "quanta/cli/quantize_language.h"
 #include "quanta/cli/vision.h"
 #include "quanta/core/error.h"
 #include "quanta/core/file.h"
@@ -47,6 +49,8 @@ const std::vector<std::pair<std::string, std::string>> kMethods = {
     {"qat", "train on with simulated quantization"},
     {"zeroq", "without data: distilled images set the ranges"},
 };
+
+constexpr const char* kImages = "Images";
 
 struct Options {
   ModelSource model;
@@ -427,20 +431,42 @@ int Job::run() {
 
 void add_quantize(CLI::App& app, int& status) {
   const auto options = std::make_shared<Options>();
+  const auto language = std::make_shared<LanguageQuantizeOptions>();
+  const auto bits = std::make_shared<std::vector<int>>();
+  const auto methods = std::make_shared<std::vector<std::string>>();
   auto* command = app.add_subcommand(
       "quantize",
-      "Take an image classifier to few bits; compare methods; write safetensors, ONNX and an integer network");
+      "Take an image classifier or a language model to few bits; compare methods; write it for other programs");
+  command->option_defaults()->group(kImages);
   add_model_source(*command, options->model);
-  add_image_source(*command, options->data, true);
-  std::string methods;
+  command->get_option("model")->description(
+      "A model's file or folder: of quanta train, a Hugging Face folder, or see --arch");
+  add_image_source(*command, options->data, false);
+  std::string image_methods;
   for (const auto& [name, meaning] : kMethods)
-    methods += fmt::format("{}{} ({})", methods.empty() ? "" : ", ", name, meaning);
-  command->add_option("--method", options->methods, "One or more, separated by commas: " + methods)
+    image_methods += fmt::format("{}{} ({})", image_methods.empty() ? "" : ", ", name, meaning);
+  command->option_defaults()->group("Options");
+  command
+      ->add_option("--method", *methods,
+                   fmt::format("One or more, separated by commas. Images: {}. Language models: {}", image_methods,
+                               language_methods()))
       ->delimiter(',')
       ->allow_extra_args(false)
-      ->capture_default_str()
       ->type_name("NAME,...");
-  command->add_option("--bits", options->bits, "Of weights")->check(CLI::Range(2, 8))->capture_default_str();
+  command->add_option("--bits", *bits, "Of weights (default: 8 for images, 4 for language models, which take several)")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->check(CLI::Range(2, 8))
+      ->type_name("N,...");
+  command->add_option("--seed", options->seed, "Seed of everything random")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command->add_option("--out", options->out, "Folder for what is written (default: runs/MODEL-quantized)")
+      ->type_name("DIR");
+  add_threads_option(*command);
+  command->add_flag("--json", options->json, "Print one JSON object");
+  add_language_options(*command, *language);
+  command->option_defaults()->group(kImages);
   command->add_option("--act-bits", options->activation_bits, "Of activations; 0: weights only")
       ->check(CLI::Range(0, 8))
       ->capture_default_str();
@@ -496,14 +522,55 @@ void add_quantize(CLI::App& app, int& status) {
   command->add_option("--images", options->images, "Evaluate on so many test images only")
       ->check(CLI::PositiveNumber)
       ->type_name("N");
-  command->add_option("--seed", options->seed, "Seed of everything random")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
-  command->add_option("--out", options->out, "Folder for what is written (default: runs/MODEL-quantized)")
-      ->type_name("DIR");
+  command->callback([=, &status] {
+    require(fs::exists(options->model.path), "{}: no such file or folder", options->model.path);
+    const bool is_language = is_language_model(options->model.path);
+    for (const auto* option : command->get_options())
+      if (option->count() > 0 && option->get_group() == (is_language ? kImages : kLanguageModels) &&
+          option->get_name() != "model")
+        throw UsageError(fmt::format("{} is not for {}; see quanta quantize --help", option->get_name(),
+                                     is_language ? "language models" : "image classifiers"));
+    if (is_language) {
+      language->model = options->model.path;
+      if (!methods->empty()) language->methods = *methods;
+      if (!bits->empty()) language->bits = *bits;
+      language->seed = options->seed;
+      language->out = options->out;
+      language->json = options->json;
+      status = quantize_language(*language);
+      return;
+    }
+    if (options->data.set.empty()) throw UsageError("--data is required: images to calibrate with and to measure on");
+    if (bits->size() > 1) throw UsageError("--bits takes one number for image classifiers");
+    if (!bits->empty()) options->bits = bits->front();
+    if (!methods->empty()) options->methods = *methods;
+    status = Job(*options).run();
+  });
+}
+
+void add_plan(CLI::App& app, int& status) {
+  const auto options = std::make_shared<LanguageQuantizeOptions>();
+  auto* command = app.add_subcommand("plan", "What quantizing a language model would take, before any work");
+  command->add_option("model", options->model, "A Hugging Face folder")->required()->type_name("MODEL");
+  command->add_option("--method", options->methods, language_methods())
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->capture_default_str()
+      ->type_name("NAME,...");
+  command->add_option("--bits", options->bits, "Of weights")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->check(CLI::Range(2, 8))
+      ->capture_default_str()
+      ->type_name("N,...");
+  command->add_option("--out", options->out, "Folder where the result shall go")->type_name("DIR");
   add_threads_option(*command);
-  command->add_flag("--json", options->json, "Print one JSON object");
-  command->callback([options, &status] { status = Job(*options).run(); });
+  command->add_flag("--json", options->json, "Print one JSON array");
+  add_language_options(*command, *options);
+  command->callback([options, &status] {
+    options->plan = true;
+    status = quantize_language(*options);
+  });
 }
 
 }  // namespace quanta::cli

@@ -18,9 +18,14 @@
 #include "quanta/core/text.h"
 #include "quanta/data/text_data.h"
 #include "quanta/papers/recipe.h"
+#include "quanta/quantize/awq.h"
+#include "quanta/quantize/gguf_rule.h"
 #include "quanta/quantize/layerwise_method.h"
 #include "quanta/quantize/plan.h"
+#include "quanta/quantize/qllm.h"
 #include "quanta/quantize/quantized_checkpoint.h"
+#include "quanta/quantize/rsq.h"
+#include "quanta/quantize/smoothquant.h"
 #include "quanta/report/plot.h"
 #include "quanta/text/tokenizer.h"
 
@@ -83,10 +88,12 @@ class Job {
   int run();
 
  private:
+  GgufType gguf_type(int bits) const;
+  std::shared_ptr<const GridRule> make_rule(int bits) const;
   std::unique_ptr<BlockMethod> make_method(const std::string& name, int bits) const;
   Plan plan(const Trial& trial) const;
   Outcome quantize(Trial& trial);
-  double measure(const Checkpoint& model);
+  double measure(const fs::path& model);  ///< perplexity
   void report(const std::vector<Outcome>& outcomes, const Plan& plan) const;
   nlohmann::ordered_json to_json(const Outcome& outcome) const;
 
@@ -142,38 +149,93 @@ Job::Job(const LanguageQuantizeOptions& options)
   }
 }
 
-std::unique_ptr<BlockMethod> Job::make_method(const std::string& name, int bits) const {
-  const auto rule = std::make_shared<AffineGrid>(
+/// --gguf-type, or for so many bits the best of the formats that llama.cpp's users know.
+GgufType Job::gguf_type(int bits) const {
+  static const std::map<int, GgufType> kTypes{{2, GgufType::Q2_K}, {3, GgufType::Q3_K}, {4, GgufType::Q4_K},
+                                              {5, GgufType::Q5_K}, {6, GgufType::Q6_K}, {8, GgufType::Q8_0}};
+  if (!options_.gguf_type.empty()) {
+    const auto type = parse_gguf_type(options_.gguf_type);
+    if (!type || !is_gguf_block_format(*type))
+      throw UsageError(
+          fmt::format("--gguf-type {} is not known; choose Q4_0, Q4_1, Q5_0, Q8_0, Q2_K ... Q6_K", options_.gguf_type));
+    return *type;
+  }
+  const auto found = kTypes.find(bits);
+  if (found == kTypes.end()) throw UsageError(fmt::format("GGUF has no format of {} bits; choose 2 to 6 or 8", bits));
+  return found->second;
+}
+
+std::shared_ptr<const GridRule> Job::make_rule(int bits) const {
+  if (options_.format == "gguf") return std::make_shared<GgufRule>(gguf_type(bits));
+  return std::make_shared<AffineGrid>(
       AffineGridOptions{.bits = bits,
                         .kind = options_.symmetric ? AffineKind::Symmetric : AffineKind::Asymmetric,
                         .group = options_.group,
                         .search = options_.search,
                         .half_scales = true});
+}
+
+std::unique_ptr<BlockMethod> Job::make_method(const std::string& name, int bits) const {
+  const auto rule = make_rule(bits);
   if (name == "rtn") return std::make_unique<RoundToNearest>(rule);
   if (name == "gptq")
     return std::make_unique<GptqMethod>(
         rule,
-        GptqOptions{
-            .damping = options_.damping, .act_order = options_.act_order, .static_groups = options_.static_groups},
+        GptqOptions{.damping = options_.damping,
+                    .act_order = options_.act_order,
+                    .static_groups = options_.static_groups || options_.format == "gguf"},
         options_.true_sequential);
-  fail("{} is not there yet", name);
+  if (name == "rsq") {
+    RsqOptions rsq{.rule = rule,
+                   .importance = ImportanceOptions{.strategy = options_.strategy, .least = options_.least},
+                   .gptq = {.damping = options_.damping,
+                            .act_order = options_.act_order,
+                            .static_groups = options_.static_groups || options_.format == "gguf"}};
+    rsq.rotation = options_.online ? RotateOptions{.seed = options_.seed} : RotateOptions::offline(options_.seed);
+    if (options_.rotation == "random") rsq.rotation->kind = RotateOptions::Kind::Random;
+    if (options_.rotation == "none") rsq.rotation.reset();
+    if (options_.strategy == "uniform") rsq.importance.reset();
+    return std::make_unique<RsqMethod>(rsq);
+  }
+  if (name == "awq") return std::make_unique<AwqMethod>(rule, AwqOptions{.clip = options_.clip});
+  if (options_.format == "gguf")
+    throw UsageError(fmt::format("{} quantizes activations too, which a GGUF file cannot hold", name));
+  LowBits low{.weights = {.bits = bits, .symmetric = options_.symmetric},
+              .activations = {.bits = options_.activation_bits ? options_.activation_bits
+                                      : name == "qllm"         ? 4
+                                                               : 8}};
+  if (name == "smoothquant")
+    return std::make_unique<SmoothQuantMethod>(SmoothQuantOptions{.bits = low, .alpha = options_.alpha});
+  return std::make_unique<QllmMethod>(QllmOptions{.bits = low,
+                                                  .reassembly = {.ratio = options_.ratio},
+                                                  .correction = {.rank = options_.rank},
+                                                  .training = {.epochs = options_.epochs, .rate = options_.rate},
+                                                  .blocks = options_.blocks,
+                                                  .seed = options_.seed});
 }
 
 Plan Job::plan(const Trial& trial) const {
   const bool data = tokens_.defined() || trial.solver->needs_data();
   return make_plan({.config = model_.config(),
                     .bits = trial.bits,
-                    .group = options_.group,
+                    .group = options_.format == "gguf" ? make_rule(trial.bits)->span() : options_.group,
                     .sequences = data ? options_.samples : 0,
                     .length = options_.length,
                     .weight_bytes = 2,
                     .ram = ram_,
-                    .out = out_},
+                    .out = out_,
+                    .gguf = options_.format == "gguf"},
                    *trial.solver);
 }
 
-double Job::measure(const Checkpoint& model) {
-  return std::exp(mean_nll(model, test_, out_ / ".evaluation"));
+double Job::measure(const fs::path& model) {
+  const fs::path work = out_ / ".evaluation";
+  if (model.extension() == ".gguf") {
+    const LanguageModel whole = read_gguf(model).model;
+    return std::exp(mean_nll(
+        whole, [&](int64_t i) { return whole->blocks.at(size_t(i)); }, test_, work));
+  }
+  return std::exp(mean_nll(open_checkpoint(model), test_, work));
 }
 
 Outcome Job::quantize(Trial& trial) {
@@ -210,16 +272,24 @@ Outcome Job::quantize(Trial& trial) {
                              {"method", job["method"]},
                              {"settings", job["settings"]},
                              {"calibration", job["calibration"]}};
-  if (options_.format == "float")
+  if (options_.format == "gguf") {
+    if (!tokenizer_) tokenizer_ = load_tokenizer(options_.model);
+    for (const auto& [name, type] : folder.finish_gguf(result, tokenizer_.get(), GgufType::F16))
+      log_info("{} is stored as {}", name, gguf_type_name(type));
+  } else if (options_.format == "float")
     folder.finish_float(result, SaveType::F16);
   else
     folder.finish(result, description);
-  Outcome outcome{.method = trial.method, .bits = trial.bits, .bytes = weight_bytes(trial.out), .folder = trial.out};
+  const fs::path file = options_.format == "gguf" ? trial.out / "model.gguf" : trial.out;
+  Outcome outcome{.method = trial.method,
+                  .bits = trial.bits,
+                  .bytes = options_.format == "gguf" ? int64_t(fs::file_size(file)) : weight_bytes(file),
+                  .folder = trial.out};
   outcome.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   if (!result.ledger.blocks.empty()) outcome.kl = result.ledger.blocks.back().kl;
   for (const LedgerBlock& block : result.ledger.blocks)
     for (const LedgerLayer& layer : block.layers) outcome.worst = std::max(outcome.worst, layer.error);
-  if (test_.defined()) outcome.perplexity = measure(open_checkpoint(trial.out));
+  if (test_.defined()) outcome.perplexity = measure(file);
   if (!options_.json && trials_.size() == 1) print(to_text(result.ledger));
   return outcome;
 }
@@ -321,7 +391,8 @@ int Job::run() {
 
   std::vector<Outcome> outcomes;
   if (test_.defined())
-    outcomes.push_back({.method = "float", .perplexity = measure(model_), .bytes = weight_bytes(options_.model)});
+    outcomes.push_back(
+        {.method = "float", .perplexity = measure(options_.model), .bytes = weight_bytes(options_.model)});
   for (Trial& trial : trials_) outcomes.push_back(quantize(trial));
   report(outcomes, plans.front());
   nlohmann::ordered_json json{{"model", options_.model}, {"results", nlohmann::ordered_json::array()}};
@@ -354,12 +425,11 @@ std::string language_methods() {
 }
 
 void add_language_options(CLI::App& command, LanguageQuantizeOptions& options) {
-  const std::string group = "Language models";
   const auto option = [&](const std::string& name, auto& value, const std::string& text) {
-    return command.add_option(name, value, text)->group(group);
+    return command.add_option(name, value, text)->group(kLanguageModels);
   };
   const auto flag = [&](const std::string& name, bool& value, const std::string& text) {
-    command.add_flag(name, value, text)->group(group);
+    command.add_flag(name, value, text)->group(kLanguageModels);
   };
   option("--group", options.group, "Inputs that share a scale; -1: the whole row")->capture_default_str();
   flag("--symmetric", options.symmetric, "Grids without a zero point");
@@ -379,9 +449,43 @@ void add_language_options(CLI::App& command, LanguageQuantizeOptions& options) {
   flag("--act-order", options.act_order, "gptq: the inputs with the largest activations first");
   flag("--static-groups", options.static_groups, "gptq: the grids of all groups beforehand");
   flag("--true-sequential", options.true_sequential, "gptq: layers of a block see the quantized ones before them");
-  option("--format", options.format, "safetensors (codes, in GPTQ's layout) or float (decoded, for any program)")
-      ->check(CLI::IsMember({"safetensors", "float"}))
+  option("--strategy", options.strategy,
+         "rsq: what makes a token important: attncon, actnorm, actdiff, tokenfreq, tokensim, cluster, dot, "
+         "chunks:0_31_32, or uniform (QuaRot)")
       ->capture_default_str();
+  option("--r-min", options.least, "rsq: importance of the least important token")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  option("--expand", options.expand, "rsq: every sequence in so many cyclic shifts")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
+  option("--rotate", options.rotation, "rsq: hadamard, random or none")
+      ->check(CLI::IsMember({"hadamard", "random", "none"}))
+      ->capture_default_str();
+  flag("--online", options.online,
+       "rsq: also rotate what only the running model can, as in the paper; other programs cannot run the result");
+  option("--activations", options.activation_bits, "qllm, smoothquant: bits of activations (default: 4, 8)")
+      ->check(CLI::Range(2, 16))
+      ->type_name("N");
+  option("--channel-ratio", options.ratio, "qllm: most channels that reassembly adds on the way, as a share")
+      ->check(CLI::Range(0.0, 0.5))
+      ->capture_default_str();
+  option("--rank", options.rank, "qllm: of the correction")->check(CLI::PositiveNumber)->capture_default_str();
+  option("--correction-epochs", options.epochs, "qllm: of training it; 0: none")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  option("--correction-rate", options.rate, "qllm: its learning rate")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  option("--blocks", options.blocks, "qllm: trained together")->check(CLI::PositiveNumber)->capture_default_str();
+  option("--alpha", options.alpha, "smoothquant: share of the range that moves into the weights")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  option("--format", options.format,
+         "safetensors (codes, in GPTQ's layout), gguf (codes on the grids of llama.cpp's formats) or float (decoded)")
+      ->check(CLI::IsMember({"safetensors", "gguf", "float"}))
+      ->capture_default_str();
+  option("--gguf-type", options.gguf_type, "gguf: Q4_0, Q8_0, Q4_K ... (default: by --bits)")->type_name("TYPE");
   option("--ram", options.ram, "Memory that may be used, as 4G (default: what is free)")->type_name("SIZE");
   flag("--compare", options.compare, "Compare several methods and bits (implied by naming several)");
   flag("--plan", options.plan, "Print what it would cost, and do nothing");

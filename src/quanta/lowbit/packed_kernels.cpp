@@ -169,42 +169,31 @@ template <int kRows>
 struct Sums {
   HWY_ALIGN float of[kRows][kWidth];
 
-  template <class Tile>
-  HWY_INLINE void begin(const Tile& t, int first) {
-    const int there = std::min(kWidth, t.columns - first);
+  HWY_INLINE void begin(const PackedTile& t, int first) {
     for (int r = 0; r < kRows; ++r)
-      for (int j = 0; j < 2; ++j) {
-        VF v = hn::Zero(df);
-        if (t.start)
-          v = hn::LoadU(df, t.start + first + j * L);
-        else if (HWY_LIKELY(there == kWidth))
-          v = hn::LoadU(df, t.y + r * t.y_stride + first + j * L);
-        hn::Store(v, df, of[r] + j * L);
-      }
-    if (!t.start && there != kWidth)
-      for (int r = 0; r < kRows; ++r) std::memcpy(of[r], t.y + r * t.y_stride + first, size_t(there) * sizeof(float));
+      for (int j = 0; j < 2; ++j)
+        hn::Store(hn::LoadU(df, t.from + r * t.from_stride + first + j * L), df, of[r] + j * L);
   }
-  template <class Tile>
-  HWY_INLINE void end(const Tile& t, int first) {
+  HWY_INLINE void end(const PackedTile& t, int first) {
     const int there = std::min(kWidth, t.columns - first);
     for (int r = 0; r < kRows; ++r)
       if (HWY_LIKELY(there == kWidth))
-        for (int j = 0; j < 2; ++j) hn::StoreU(hn::Load(df, of[r] + j * L), df, t.y + r * t.y_stride + first + j * L);
+        for (int j = 0; j < 2; ++j) hn::StoreU(hn::Load(df, of[r] + j * L), df, t.to + r * t.to_stride + first + j * L);
       else
-        std::memcpy(t.y + r * t.y_stride + first, of[r], size_t(there) * sizeof(float));
+        std::memcpy(t.to + r * t.to_stride + first, of[r], size_t(there) * sizeof(float));
   }
 };
 
 /// Fetches a unit's part of what comes next.
-template <int kBits, class Tile>
-HWY_INLINE void fetch(const Tile& t, const uint8_t* unit, const uint8_t*& ahead) {
+template <int kBits>
+HWY_INLINE void fetch(const PackedTile& t, const uint8_t* unit, const uint8_t*& ahead) {
   if (t.ahead == nullptr) {
     constexpr int kDistance = 2048;
 #pragma GCC unroll 16
     for (int i = 0; i < 2 * kBits; ++i) hwy::Prefetch(unit + kDistance + 64 * i);
   } else if (ahead < t.ahead_end) {
 #pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i, ahead += 64) hwy::Prefetch(ahead);
+    for (int i = 0; i < kAheadOfUnit; i += 64, ahead += 64) hwy::Prefetch(ahead);
   }
 }
 
@@ -329,7 +318,7 @@ void floating_tile(const PackedTile& t) {
 }
 
 template <int kRows>
-void dense_tile(const DenseTile& t) {
+void dense_tile(const PackedTile& t, const float* weights, int64_t inputs, const float* activations) {
   for (int first = 0; first < t.columns; first += kWidth) {
     Sums<kRows> y;
     y.begin(t, first);
@@ -338,10 +327,10 @@ void dense_tile(const DenseTile& t) {
     for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 2
       for (int j = 0; j < 2; ++j) acc[r][j] = hn::Load(df, y.of[r] + j * L);
-    const float *w = t.weights + first, *x = t.x;
+    const float *w = weights + first, *x = activations;
     const uint8_t* ahead = t.ahead;
-    for (int64_t k = 0; k < t.inputs; k += kUnit) {
-      for (int i = 0; i < 4 && ahead < t.ahead_end; ++i, ahead += 64) hwy::Prefetch(ahead);
+    for (int64_t k = 0; k < inputs; k += kUnit) {
+      for (int i = 0; i < kAheadOfUnit && ahead < t.ahead_end; i += 64, ahead += 64) hwy::Prefetch(ahead);
 #pragma GCC unroll 4
       for (int i = 0; i < kUnit; ++i, w += kPackedPanel, x += kRows) {
         const VF w0 = hn::Load(df, w), w1 = hn::Load(df, w + L);
@@ -448,14 +437,13 @@ float zero_at(const PanelGroups& of, int64_t at) {
   return float(of.zeros ? static_cast<const uint8_t*>(of.zeros)[at] : of.zero);
 }
 
-template <int kRows, class Tile>
-void begin(const Tile& t, float (&y)[kRows][kPackedPanel]) {
-  for (int r = 0; r < kRows; ++r)
-    for (int n = 0; n < t.columns; ++n) y[r][n] = t.start ? t.start[n] : t.y[r * t.y_stride + n];
+template <int kRows>
+void begin(const PackedTile& t, float (&y)[kRows][kPackedPanel]) {
+  for (int r = 0; r < kRows; ++r) std::copy_n(t.from + r * t.from_stride, kPackedPanel, y[r]);
 }
-template <int kRows, class Tile>
-void end(const Tile& t, const float (&y)[kRows][kPackedPanel]) {
-  for (int r = 0; r < kRows; ++r) std::copy_n(y[r], t.columns, t.y + r * t.y_stride);
+template <int kRows>
+void end(const PackedTile& t, const float (&y)[kRows][kPackedPanel]) {
+  for (int r = 0; r < kRows; ++r) std::copy_n(y[r], t.columns, t.to + r * t.to_stride);
 }
 
 template <int kBits, int kRows>
@@ -520,10 +508,10 @@ void floating_tile(const PackedTile& t) {
 }
 
 template <int kRows>
-void dense_tile(const DenseTile& t) {
+void dense_tile(const PackedTile& t, const float* weights, int64_t inputs, const float* x) {
   float y[kRows][kPackedPanel] = {};
   begin(t, y);
-  accumulate(t.weights, int(t.inputs), t.x, y);
+  accumulate(weights, int(inputs), x, y);
   end(t, y);
 }
 

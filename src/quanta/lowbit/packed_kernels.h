@@ -16,6 +16,7 @@ namespace quanta::lowbit {
 constexpr int kPackedPanel = 32, kUnit = 32, kUnitQuads = 8, kBlock = 128;
 constexpr int kPackedBits[] = {2, 3, 4, 8};
 constexpr int kUnpackedUnit = kUnitQuads * kBlock;  // bytes of a unit with 8 bits
+constexpr int kAheadOfUnit = 256;                   // bytes that a tile fetches ahead for each unit of its own
 constexpr int bits_index(int bits) {
   return bits == 8 ? 3 : bits - 2;
 }
@@ -41,8 +42,8 @@ constexpr int32_t joined_sum(int32_t pair) {
   return (pair >> 16) * 128 + (pair & 127);
 }
 
-/// Rows of activations times a panel's groups, added to `y`. Activations lie interleaved: [quad][row][4] codes, or
-/// [input][row] floats.
+/// Rows of activations times a panel's groups: to = from + the product. Activations lie interleaved: [quad][row][4]
+/// codes, or [input][row] floats.
 struct PackedTile {
   const uint8_t* codes;  // the first group's
   PanelGroups of;
@@ -50,24 +51,12 @@ struct PackedTile {
   const void* x;
   const float* x_scales;  // [group][row], of codes
   const void* x_sums;     // [group][row]: split_sum of codes, or sums of floats
-  const float* start;     // [32] what y begins with in each row; null: what is in y
-  float* y;
-  ptrdiff_t y_stride;
-  int columns;  // of the panel that exist
+  const float* from;
+  float* to;
+  ptrdiff_t from_stride, to_stride;  // of a row
+  int columns;                       // of the panel that exist
   const uint8_t *ahead,
       *ahead_end;  // what the next tile will read, to fetch meanwhile; null: what comes behind `codes`
-};
-
-/// Rows of float activations times float weights [input][32], added to `y`.
-struct DenseTile {
-  const float* weights;
-  int64_t inputs;
-  const float* x;  // [input][row]
-  const float* start;
-  float* y;
-  ptrdiff_t y_stride;
-  int columns;
-  const uint8_t *ahead, *ahead_end;
 };
 
 constexpr int kMostPackedRows = 8;
@@ -77,7 +66,9 @@ struct PackedKernels {
   /// By bits_index() and rows.
   using Tiles = std::array<std::array<void (*)(const PackedTile&), kMostPackedRows + 1>, 4>;
   Tiles integer, floating;
-  std::array<void (*)(const DenseTile&), kMostPackedRows + 1> dense;
+  /// Float activations [input][row] times numbers [input][32] in place of the tile's codes and activations; by rows.
+  std::array<void (*)(const PackedTile&, const float* weights, int64_t inputs, const float* x), kMostPackedRows + 1>
+      dense;
   /// Units of codes to units of 8 bits, by bits_index().
   std::array<void (*)(const uint8_t* codes, int64_t units, uint8_t* unpacked), 4> unpack;
   /// Units from `first` on, counted from the groups' first input, to numbers [32 * units][32].

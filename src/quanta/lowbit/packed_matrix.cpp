@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <cstring>
+#include <utility>
 
 #include "quanta/core/error.h"
 #include "quanta/core/half.h"
@@ -21,16 +23,36 @@ int64_t padded(int64_t count, int64_t to) {
   return (count + to - 1) / to * to;
 }
 
-/// Where a code is in its unit (packed_kernels.h): calls f(byte, shift, bits of the code that lie there, from which
-/// on).
-template <class F>
-void for_each_part(int bits, int output, int input, const F& f) {
-  const int q = input / 4, byte = 4 * output + input % 4;
-  const auto part = [&](int block, int shift, int count, int from) { f(block * kBlock + byte, shift, count, from); };
-  if (bits == 8) part(q, 0, 8, 0);
-  if (bits == 4) part(q / 2, 4 * (q % 2), 4, 0);
-  if (bits <= 3) part(q / 4, 2 * (q % 4), 2, 0);
-  if (bits == 3) part(2, q, 1, 2);
+/// 32 codes of an output to its place in a unit (packed_kernels.h), four at a time, and back.
+void pack_unit(const uint8_t* codes, int bits, uint8_t* unit) {
+  uint32_t quad[kUnitQuads];
+  std::memcpy(quad, codes, sizeof(quad));
+  const auto put = [&](int block, uint32_t four) { std::memcpy(unit + block * kBlock, &four, 4); };
+  if (bits == 8)
+    for (int q = 0; q < 8; ++q) put(q, quad[q]);
+  if (bits == 4)
+    for (int j = 0; j < 4; ++j) put(j, quad[2 * j] | quad[2 * j + 1] << 4);
+  if (bits > 3) return;
+  uint32_t low[2] = {}, high = 0;
+  for (int q = 0; q < 8; ++q) {
+    low[q / 4] |= (quad[q] & 0x03030303) << 2 * (q % 4);
+    high |= (quad[q] >> 2 & 0x01010101) << q;
+  }
+  put(0, low[0]);
+  put(1, low[1]);
+  if (bits == 3) put(2, high);
+}
+void unpack_unit(const uint8_t* unit, int bits, uint8_t* codes) {
+  uint32_t block[kUnitQuads] = {}, quad[kUnitQuads];
+  for (int j = 0; j < bits; ++j) std::memcpy(&block[j], unit + j * kBlock, 4);
+  for (int q = 0; q < 8; ++q) {
+    const uint32_t low = block[q / 4] >> 2 * (q % 4) & 0x03030303;
+    quad[q] = bits == 8   ? block[q]
+              : bits == 4 ? block[q / 2] >> 4 * (q % 2) & 0x0F0F0F0F
+              : bits == 3 ? low | (block[2] >> q & 0x01010101) << 2
+                          : low;
+  }
+  std::memcpy(codes, quad, sizeof(quad));
 }
 
 /// Values [outputs, groups] as [panel][group][32], the rest `fill`.
@@ -99,18 +121,23 @@ PackedMatrix::PackedMatrix(const PackedSource& source)
   }
   if (!s.bias.empty()) bias_ = by_panel<float>(s.bias, outputs_, 1, 0, std::identity());
 
-  const int64_t panel_bytes = padded_ / kUnit * int64_t(unit_bytes(bits_));
-  codes_.resize(size_t(panels() * panel_bytes));
+  codes_.resize(size_t(panels() * panel_bytes()));
   parallel_for(panels(), 1, [&](int64_t begin, int64_t end) {
     for (int64_t n = begin * kPackedPanel; n < std::min(end * kPackedPanel, outputs_); ++n)
-      for (int64_t k = 0; k < inputs_; ++k) {
-        uint8_t* unit = codes_.data() + n / kPackedPanel * panel_bytes + k / kUnit * int64_t(unit_bytes(bits_));
-        const int code = s.codes[size_t(n * inputs_ + k)];
-        for_each_part(bits_, int(n % kPackedPanel), int(k % kUnit), [&](int byte, int shift, int count, int from) {
-          unit[byte] |= uint8_t((code >> from & ((1 << count) - 1)) << shift);
-        });
+      for (int64_t k = 0; k < inputs_; k += kUnit) {
+        uint8_t codes[kUnit] = {};
+        std::memcpy(codes, s.codes.data() + n * inputs_ + k, size_t(std::min<int64_t>(kUnit, inputs_ - k)));
+        pack_unit(codes, bits_, codes_.data() + unit_at(n, k));
       }
   });
+}
+
+size_t PackedMatrix::unit_at(int64_t n, int64_t k) const {
+  return size_t(n / kPackedPanel * panel_bytes() + k / kUnit * int64_t(unit_bytes(bits_)) + n % kPackedPanel * 4);
+}
+
+int64_t PackedMatrix::panel_bytes() const {
+  return padded_ / kUnit * int64_t(unit_bytes(bits_));
 }
 
 int64_t PackedMatrix::panels() const {
@@ -127,16 +154,12 @@ size_t PackedMatrix::bytes() const {
 
 PackedMatrix::Parts PackedMatrix::unpack() const {
   Parts parts;
-  const int64_t panel_bytes = padded_ / kUnit * int64_t(unit_bytes(bits_));
   parts.codes.resize(size_t(outputs_ * inputs_));
   for (int64_t n = 0; n < outputs_; ++n)
-    for (int64_t k = 0; k < inputs_; ++k) {
-      const uint8_t* unit = codes_.data() + n / kPackedPanel * panel_bytes + k / kUnit * int64_t(unit_bytes(bits_));
-      int code = 0;
-      for_each_part(bits_, int(n % kPackedPanel), int(k % kUnit), [&](int byte, int shift, int count, int from) {
-        code |= (unit[byte] >> shift & ((1 << count) - 1)) << from;
-      });
-      parts.codes[size_t(n * inputs_ + k)] = uint8_t(code);
+    for (int64_t k = 0; k < inputs_; k += kUnit) {
+      uint8_t codes[kUnit];
+      unpack_unit(codes_.data() + unit_at(n, k), bits_, codes);
+      std::memcpy(parts.codes.data() + n * inputs_ + k, codes, size_t(std::min<int64_t>(kUnit, inputs_ - k)));
     }
   const auto by_row = [&](int64_t groups, const auto& value) {
     std::vector<float> made(size_t(outputs_ * groups));
@@ -192,15 +215,26 @@ void share_out(int64_t count, int64_t grain, const std::function<void(int64_t)>&
   });
 }
 
-constexpr int64_t kChunk = 512;       // inputs of a panel that are unpacked at a time: 16 KB of codes
-constexpr int64_t kDenseChunk = 256;  // the same for numbers: 32 KB
+constexpr int64_t kChunk = 1024;                   // inputs of a panel that are unpacked at a time: 32 KB of codes
+constexpr int64_t kDenseChunk = 256;               // the same for numbers: 32 KB
+constexpr int64_t kTogether = 4;                   // panels that a chunk of activations meets before the next chunk
+constexpr int64_t kCachedActivations = 512 << 10;  // of such a chunk, in all rows: stays in the second-level cache
 constexpr float kNoBias[kPackedPanel] = {};
 
 }  // namespace
 
+int64_t PackedMatrix::chunk(Activations activations) const {
+  return activations == Activations::Int8 ? std::max(kChunk / run_, int64_t{1}) * run_ : kDenseChunk;
+}
+
 void PackedMatrix::multiply(const float* x, int64_t rows, float* y, Activations activations) const {
   require(rows >= 0, "a product needs a number of rows that is not negative, got {}", rows);
-  if (rows == 0) return;
+  const int64_t block = std::clamp<int64_t>(kCachedActivations / chunk(activations), 64, 512) / 8 * 8;  // full tiles
+  for (int64_t row = 0; row < rows; row += block)
+    multiply_block(x + row * inputs_, std::min(block, rows - row), y + row * outputs_, activations);
+}
+
+void PackedMatrix::multiply_block(const float* x, int64_t rows, float* y, Activations activations) const {
   const PackedKernels& kernels = packed_kernels();
   const bool integer = activations == Activations::Int8;
   const int64_t tiles = (rows + kernels.most_rows - 1) / kernels.most_rows, groups = this->groups();
@@ -246,7 +280,6 @@ void PackedMatrix::multiply(const float* x, int64_t rows, float* y, Activations 
   else
     share_out(tiles, 4, interleave);
 
-  const int64_t panel_bytes = padded_ / kUnit * int64_t(unit_bytes(bits_));
   const int bits = bits_index(bits_);
   const auto panel_groups = [&](int64_t panel, int64_t group) {
     const size_t at = size_t((panel * groups + group) * kPackedPanel);
@@ -260,75 +293,77 @@ void PackedMatrix::multiply(const float* x, int64_t rows, float* y, Activations 
         .zero = 1 << (bits_ - 1),
         .units = int(run_ / kUnit)};
   };
-  const auto multiply_panel = [&](int64_t panel) {
-    const int64_t n = panel * kPackedPanel;
-    const int columns = int(std::min<int64_t>(kPackedPanel, outputs_ - n));
-    const float* start = bias_.empty() ? kNoBias : bias_.data() + n;
-    const uint8_t* codes = codes_.data() + panel * panel_bytes;
-    const auto packed_tile = [&](int64_t tile, int64_t group, int64_t count) {
-      const int64_t first = first_row(tile), each = first_row(tile + 1) - first;
-      const int64_t at = first * padded_ + group * run_ * each, at_group = first * groups + group * each;
-      return PackedTile{
-          .codes = codes,
-          .of = panel_groups(panel, group),
-          .groups = int(count),
-          .x = integer ? static_cast<const void*>(in.codes.data() + at) : in.values.data() + at,
-          .x_scales = in.scales.data() + (integer ? at_group : 0),
-          .x_sums = integer ? static_cast<const void*>(in.sums.data() + at_group) : in.value_sums.data() + at_group,
-          .start = group == 0 ? start : nullptr,
-          .y = y + first * outputs_ + n,
-          .y_stride = outputs_,
-          .columns = columns,
-          .ahead = nullptr,
-          .ahead_end = nullptr};
-    };
-    if (tiles == 1) {
-      (integer ? kernels.integer : kernels.floating)[size_t(bits)][size_t(rows)](packed_tile(0, 0, groups));
-      return;
-    }
-    // A part of the panel is unpacked once and meets all rows; its successor is fetched meanwhile.
+  const auto packed_tile = [&](int64_t panel, int64_t tile, int64_t group, int64_t count) {
+    const int64_t first = first_row(tile), each = first_row(tile + 1) - first, n = panel * kPackedPanel;
+    const int64_t at = first * padded_ + group * run_ * each, at_group = first * groups + group * each;
+    return PackedTile{
+        .codes = codes_.data() + unit_at(n, group * run_),
+        .of = panel_groups(panel, group),
+        .groups = int(count),
+        .x = integer ? static_cast<const void*>(in.codes.data() + at) : in.values.data() + at,
+        .x_scales = in.scales.data() + (integer ? at_group : 0),
+        .x_sums = integer ? static_cast<const void*>(in.sums.data() + at_group) : in.value_sums.data() + at_group,
+        .from = bias_.empty() ? kNoBias : bias_.data() + n,
+        .to = y + first * outputs_ + n,
+        .from_stride = 0,
+        .to_stride = outputs_,
+        .columns = int(std::min<int64_t>(kPackedPanel, outputs_ - n)),
+        .ahead = nullptr,
+        .ahead_end = nullptr};
+  };
+  if (tiles == 1) {
+    const auto multiply = (integer ? kernels.integer : kernels.floating)[size_t(bits)][size_t(rows)];
+    share_out(panels(), kTogether, [&](int64_t panel) { multiply(packed_tile(panel, 0, 0, groups)); });
+    return;
+  }
+  // A chunk of a panel is unpacked once and meets all rows; its successor is fetched meanwhile. Sums on the way lie
+  // close together: rows of y may be a power of two apart, which caches hold badly.
+  const int64_t chunk = this->chunk(activations);
+  const auto multiply_chunk = [&](int64_t panel, int64_t k, float* sums) {
     thread_local AlignedVector<uint8_t> unpacked;
     thread_local AlignedVector<float> weights;
-    const int64_t chunk = integer ? std::max(kChunk / run_, int64_t{1}) * run_ : kDenseChunk;
-    for (int64_t k = 0; k < padded_; k += chunk) {
-      const int64_t inputs = std::min(chunk, padded_ - k), units = inputs / kUnit;
-      const uint8_t* part = codes + k / kUnit * int64_t(unit_bytes(bits_));
-      const uint8_t* ahead = part + units * int64_t(unit_bytes(bits_));
-      const uint8_t* ahead_end = ahead + units * int64_t(unit_bytes(bits_));
+    const int64_t inputs = std::min(chunk, padded_ - k), units = inputs / kUnit;
+    const int64_t bytes = units * int64_t(unit_bytes(bits_));
+    const uint8_t *part = codes_.data() + unit_at(panel * kPackedPanel, k), *ahead = part + bytes;
+    if (!integer) {
+      kernels.dequantize[size_t(bits)](part, panel_groups(panel, 0), k / kUnit, units,
+                                       reserve(weights, size_t(inputs * kPackedPanel)));
+    } else if (bits_ != 8) {
+      kernels.unpack[size_t(bits)](part, units, reserve(unpacked, size_t(units * kUnpackedUnit)));
+      part = unpacked.data();
+    }
+    const uint8_t* ahead_end = ahead + bytes;
+    for (int64_t tile = 0; tile < tiles; ++tile) {
+      const int64_t first = first_row(tile), each = first_row(tile + 1) - first;
+      PackedTile t = packed_tile(panel, tile, integer ? k / run_ : 0, integer ? inputs / run_ : 0);
+      if (k > 0) {
+        t.from = sums + first * kPackedPanel;
+        t.from_stride = kPackedPanel;
+      }
+      if (k + inputs < padded_) {
+        t.to = sums + first * kPackedPanel;
+        t.to_stride = kPackedPanel;
+        t.columns = kPackedPanel;
+      }
+      t.ahead = ahead;
+      t.ahead_end = ahead_end;
+      ahead = std::min(ahead_end, ahead + units * kAheadOfUnit);
       if (integer) {
-        const uint8_t* bytes = part;
-        if (bits_ != 8) {
-          kernels.unpack[size_t(bits)](part, units, reserve(unpacked, size_t(units * kUnpackedUnit)));
-          bytes = unpacked.data();
-        }
-        for (int64_t tile = 0; tile < tiles; ++tile) {
-          PackedTile t = packed_tile(tile, k / run_, inputs / run_);
-          t.codes = bytes;
-          t.ahead = ahead;
-          t.ahead_end = ahead_end;
-          kernels.integer[size_t(bits_index(8))][size_t(first_row(tile + 1) - first_row(tile))](t);
-          ahead = std::min(ahead_end, ahead + units * 256);
-        }
+        t.codes = part;
+        kernels.integer[size_t(bits_index(8))][size_t(each)](t);
       } else {
-        kernels.dequantize[size_t(bits)](part, panel_groups(panel, 0), k / kUnit, units,
-                                         reserve(weights, size_t(inputs * kPackedPanel)));
-        for (int64_t tile = 0; tile < tiles; ++tile) {
-          const int64_t first = first_row(tile), each = first_row(tile + 1) - first;
-          kernels.dense[size_t(each)]({.weights = weights.data(),
-                                       .inputs = inputs,
-                                       .x = in.values.data() + first * padded_ + k * each,
-                                       .start = k == 0 ? start : nullptr,
-                                       .y = y + first * outputs_ + n,
-                                       .y_stride = outputs_,
-                                       .columns = columns,
-                                       .ahead = ahead,
-                                       .ahead_end = ahead_end});
-          ahead = std::min(ahead_end, ahead + units * 256);
-        }
+        kernels.dense[size_t(each)](t, weights.data(), inputs, in.values.data() + first * padded_ + k * each);
       }
     }
   };
-  share_out(panels(), 4, multiply_panel);
+  share_out((panels() + kTogether - 1) / kTogether, 1, [&](int64_t block) {
+    thread_local AlignedVector<float> sums;  // [panel][row][32]
+    reserve(sums, size_t(kTogether * rows * kPackedPanel));
+    const int64_t first = block * kTogether, end = std::min(first + kTogether, panels());
+    for (int64_t k = 0; k < padded_; k += chunk)
+      for (int64_t panel = first; panel < end; ++panel)
+        multiply_chunk(panel, k, sums.data() + (panel - first) * rows * kPackedPanel);
+  });
 }
 
 }  // namespace quanta

@@ -69,7 +69,11 @@ class PackedMatrix {
   size_t weight_bytes() const;  ///< without bias and order: what a product reads of the weights
 
  private:
+  void multiply_block(const float* x, int64_t rows, float* y, Activations activations) const;
+  int64_t chunk(Activations activations) const;  // inputs that many rows take at a time
   int64_t panels() const;
+  int64_t panel_bytes() const;                 // of codes
+  size_t unit_at(int64_t n, int64_t k) const;  // where output n's codes from input k on begin
   int64_t groups() const { return padded_ / run_; }
 
   int64_t outputs_, inputs_;

@@ -97,7 +97,7 @@ std::map<std::string, std::string> match(const LanguageConfig& config, const Par
   return names;
 }
 
-/// A module's parameter under its name there, null if there is none.
+/// Gives a module's parameters other values, without a copy.
 void set_parameters(torch::nn::Module& module, const ParameterShapes& shapes,
                     const std::function<Tensor(const std::string&)>& read) {
   auto parameters = module.named_parameters();
@@ -230,7 +230,11 @@ json generation_config(const LanguageConfig& config, const fs::path& like) {
 }  // namespace
 
 json read_json(const fs::path& path) {
-  auto value = json::parse(read_file(path, size_t{256} << 20), nullptr, /*allow_exceptions=*/false);
+  const auto check = [&](int depth, json::parse_event_t, json&) {
+    require(depth <= 64, "{} is nested too deeply to be a model's", path.string());
+    return true;
+  };
+  auto value = json::parse(read_file(path, size_t{256} << 20), check, /*allow_exceptions=*/false);
   require(!value.is_discarded(), "{} is not JSON", path.string());
   return value;
 }

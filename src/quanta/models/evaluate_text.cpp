@@ -1,6 +1,8 @@
 #include "quanta/models/evaluate_text.h"
 
+#include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numbers>
 #include <numeric>
 #include <vector>
@@ -95,7 +97,58 @@ TokensScore score_tokens(LanguageModel model, const Tensor& ids) {
   const Tensor row = ids.view({1, -1}), h = model->hidden(row);
   TokensScore score;
   score.last_logits = model->head(h.narrow(1, ids.numel() - 1, 1)).flatten().to(torch::kFloat32);
-  if (ids.numel() > 1) score.nll = token_nll(model, row).to(torch::kFloat64).mean().item<double>();
+  score.nll = ids.numel() > 1 ? token_nll(model, row).to(torch::kFloat64).mean().item<double>()
+                              : std::numeric_limits<double>::quiet_NaN();
+  return score;
+}
+
+ChoiceTokens choice_tokens(const Tokenizer& tokenizer, const std::string& context, const std::string& choice,
+                           int64_t positions) {
+  const size_t end = context.find_last_not_of(' ') + 1;  // npos + 1 = 0
+  const std::string before = context.substr(0, end);
+  ChoiceTokens tokens{.ids = tokenizer.encode(before + context.substr(end) + choice, /*special=*/true)};
+  // An empty context is the token that begins a text, or whatever the first token is.
+  const int64_t given = std::max<int64_t>(1, int64_t(tokenizer.encode(before, true).size()));
+  tokens.scored = int64_t(tokens.ids.size()) - given;
+  require(tokens.scored >= 1, "the choice '{}' has no token of its own behind its context", choice);
+  require(tokens.scored < positions, "the choice '{}...' has {} tokens, more than the model's {} positions leave",
+          choice.substr(0, 24), tokens.scored, positions);
+  const int64_t surplus = int64_t(tokens.ids.size()) - positions;
+  if (surplus > 0) tokens.ids.erase(tokens.ids.begin(), tokens.ids.begin() + surplus);
+  return tokens;
+}
+
+double ChoiceScore::standard_error(double p) const {
+  return std::sqrt(p * (1 - p) / double(items));
+}
+
+ChoiceScore score_choices(LanguageModel model, const Tokenizer& tokenizer,
+                          const std::vector<MultipleChoiceItem>& items) {
+  require(!items.empty(), "there are no items to choose from");
+  ChoiceScore score{.items = int64_t(items.size()), .chosen = std::vector<int64_t>(items.size())};
+  std::vector<int64_t> normalized(items.size());
+  const auto best = [](const std::vector<double>& sums) {
+    return std::max_element(sums.begin(), sums.end()) - sums.begin();
+  };
+  sum_over(score.items, [&](int64_t i) {
+    const MultipleChoiceItem& item = items[size_t(i)];
+    std::vector<double> sums, means;
+    for (size_t c = 0; c < item.choices.size(); ++c) {
+      const ChoiceTokens tokens = choice_tokens(tokenizer, item.context(c), item.choices[c], model->config().longest());
+      const Tensor nll = token_nll(model, torch::tensor(tokens.ids, torch::kInt64).unsqueeze(0));
+      sums.push_back(-sum_of(nll.slice(1, nll.size(1) - tokens.scored)));
+      means.push_back(sums.back() / double(std::max<int64_t>(1, item.lengths[c])));
+    }
+    score.chosen[size_t(i)] = best(sums);
+    normalized[size_t(i)] = best(means);
+    return 0.0;
+  });
+  for (size_t i = 0; i < items.size(); ++i) {
+    score.accuracy += score.chosen[i] == items[i].label;
+    score.normalized_accuracy += normalized[i] == items[i].label;
+  }
+  score.accuracy /= double(score.items);
+  score.normalized_accuracy /= double(score.items);
   return score;
 }
 

@@ -3,8 +3,12 @@
 #include <torch/torch.h>
 
 #include <cstdint>
+#include <string>
+#include <vector>
 
 #include "quanta/models/language_model.h"
+#include "quanta/text/multiple_choice.h"
+#include "quanta/text/tokenizer.h"
 
 namespace quanta {
 
@@ -46,9 +50,34 @@ torch::Tensor token_nll(LanguageModel model, const torch::Tensor& ids);
 
 /// ids int64 [T], T >= 1.
 struct TokensScore {
-  double nll = 0;               ///< mean over tokens 2 .. T; 0 if there is one token only
+  double nll = 0;               ///< mean over tokens 2 .. T; NaN if there is one token only
   torch::Tensor last_logits{};  ///< float32 [vocabulary], after the last token
 };
 TokensScore score_tokens(LanguageModel model, const torch::Tensor& ids);
+
+/// Multiple choice by log-likelihood, with the tokens of EleutherAI's lm-evaluation-harness: spaces at a context's end
+/// move to the choice; context and choice are encoded together (with the tokenizer's beginning of a text, if it has
+/// one), and the tokens behind as many as the context alone has are the choice's; what is longer than the model's
+/// positions loses its beginning.
+struct ChoiceScore {
+  int64_t items = 0;
+  double accuracy = 0;             ///< share of items whose right choice has the greatest sum of ln p
+  double normalized_accuracy = 0;  ///< the same with each sum divided by the choice's characters
+  std::vector<int64_t> chosen{};   ///< by the sums
+
+  /// sqrt(p (1 - p) / items).
+  double standard_error(double p) const;
+};
+ChoiceScore score_choices(LanguageModel model, const Tokenizer& tokenizer,
+                          const std::vector<MultipleChoiceItem>& items);
+
+/// The tokens of one choice in its context: ids and how many of them, at the end, are the choice's. Error if the choice
+/// has no token of its own or takes more than the model's positions.
+struct ChoiceTokens {
+  std::vector<int64_t> ids{};
+  int64_t scored = 0;
+};
+ChoiceTokens choice_tokens(const Tokenizer& tokenizer, const std::string& context, const std::string& choice,
+                           int64_t positions);
 
 }  // namespace quanta

@@ -100,7 +100,7 @@ TEST(EvaluateText, TokensAreScoredExactly) {
   EXPECT_NEAR(score.nll, score_sequences(model, ids.unsqueeze(0)).mean(), 1e-6);
   const torch::NoGradGuard no_grad;
   EXPECT_LT((score.last_logits - model->forward(ids.unsqueeze(0))[0][-1]).abs().max().item<double>(), 1e-5);
-  EXPECT_EQ(score_tokens(model, ids.slice(0, 0, 1)).nll, 0);
+  EXPECT_TRUE(std::isnan(score_tokens(model, ids.slice(0, 0, 1)).nll));
 }
 
 TEST(EvaluateText, BadInputIsRefused) {

@@ -105,6 +105,7 @@ std::vector<int64_t> generate(LanguageModel model, const std::vector<int64_t>& p
   Random random(options.seed);
   std::vector<int64_t> text = prompt, made;
   while (int64_t(text.size()) < room) {
+    if (int64_t(text.size()) > config.longest_cached()) cache.reset();
     const std::span<int64_t> fresh = std::span(text).subspan(cache ? size_t(cache->length) : 0);
     const auto ids = torch::tensor(torch::IntArrayRef(fresh.data(), fresh.size()), torch::kInt64).unsqueeze(0);
     const auto h = model->hidden(ids, cache ? &*cache : nullptr);

@@ -18,7 +18,7 @@ struct GenerateOptions {
   double top_p = 1;               ///< only the likeliest that together reach this probability, in (0, 1]
   double repetition_penalty = 1;  ///< logits of tokens seen before are divided (negative ones multiplied) by it
   uint64_t seed = 0;
-  bool cache = true;                              ///< keep keys and values; without, every step reads the whole text
+  bool cache = true;  ///< keep keys and values; without, or beyond longest_cached(), every step reads all
   std::optional<std::vector<int64_t>> eos{};      ///< instead of the configuration's; empty: never stop
   std::function<bool(int64_t token)> on_token{};  ///< told each new token as it comes; false stops
 };

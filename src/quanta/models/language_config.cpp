@@ -95,22 +95,23 @@ const Architecture& find_architecture(const Fields& fields) {
   fail("{}: unknown architecture {}; known are {}", fields.where(), json(name).dump(), fmt::join(known, ", "));
 }
 
-constexpr std::array<std::pair<const char*, Activation>, 7> kActivations{{{"silu", Activation::Silu},
-                                                                          {"swish", Activation::Silu},
-                                                                          {"relu", Activation::Relu},
-                                                                          {"gelu", Activation::Gelu},
-                                                                          {"gelu_new", Activation::GeluTanh},
-                                                                          {"gelu_pytorch_tanh", Activation::GeluTanh},
-                                                                          {"gelu_fast", Activation::GeluTanh}}};
+constexpr std::array<std::pair<const char*, MlpActivation>, 7> kActivations{
+    {{"silu", MlpActivation::Silu},
+     {"swish", MlpActivation::Silu},
+     {"relu", MlpActivation::Relu},
+     {"gelu", MlpActivation::Gelu},
+     {"gelu_new", MlpActivation::GeluTanh},
+     {"gelu_pytorch_tanh", MlpActivation::GeluTanh},
+     {"gelu_fast", MlpActivation::GeluTanh}}};
 
-Activation parse_activation(const Fields& fields, const char* key, const char* fallback) {
+MlpActivation parse_activation(const Fields& fields, const char* key, const char* fallback) {
   const std::string name = fields.text(key, fallback);
   for (const auto& [known, activation] : kActivations)
     if (name == known) return activation;
   fail("{}: unknown {} {}", fields.where(), key, json(name).dump());
 }
 
-const char* activation_name(Activation activation) {
+const char* activation_name(MlpActivation activation) {
   for (const auto& [name, known] : kActivations)
     if (activation == known) return name;
   return "";
@@ -338,7 +339,7 @@ json LanguageConfig::to_json() const {
   }
   const char* key = family == Family::Llama ? "hidden_act" : "activation_function";
   if (!object.contains(key))
-    object[key] = gpt2 && activation == Activation::GeluTanh ? "gelu_new" : activation_name(activation);
+    object[key] = gpt2 && activation == MlpActivation::GeluTanh ? "gelu_new" : activation_name(activation);
   return object;
 }
 
@@ -362,6 +363,10 @@ int64_t LanguageConfig::longest() const {
   int64_t most = positions;
   if (rope_scaling && rope_scaling->kind == Kind::Dynamic) most = int64_t(double(most) * rope_scaling->factor);
   return window ? std::min(most, *window) : most;
+}
+
+int64_t LanguageConfig::longest_cached() const {
+  return rope_scaling && rope_scaling->kind == Kind::Dynamic ? std::min(positions, longest()) : longest();
 }
 
 std::vector<std::vector<LinearShape>> linear_shapes(const LanguageConfig& c) {

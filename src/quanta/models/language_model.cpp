@@ -37,15 +37,15 @@ torch::nn::Embedding embedding(int64_t rows, int64_t width) {
   return torch::nn::Embedding(torch::nn::EmbeddingOptions(rows, width)._weight(torch::zeros({rows, width})));
 }
 
-Tensor activate(const Tensor& x, Activation activation) {
+Tensor activate(const Tensor& x, MlpActivation activation) {
   switch (activation) {
-    case Activation::Silu:
+    case MlpActivation::Silu:
       return torch::silu(x);
-    case Activation::Relu:
+    case MlpActivation::Relu:
       return torch::relu(x);
-    case Activation::Gelu:
+    case MlpActivation::Gelu:
       return torch::gelu(x);
-    case Activation::GeluTanh:
+    case MlpActivation::GeluTanh:
       return torch::gelu(x, "tanh");
   }
   fail("unknown activation");
@@ -146,10 +146,11 @@ DecoderBlockImpl::Heads DecoderBlockImpl::heads(const Tensor& h, int64_t first, 
   Tensor q = parts[0], k = parts[1], v = parts[2];
 
   const int64_t length = first + T;
-  const bool rotate_late = cache && rotary_ && rotary_->depends_on_length();
-  if (rotary_) q = rotary_->rotate(q, first, length);
-  if (rotary_ && !rotate_late) k = rotary_->rotate(k, first, length);
-  if (!rotate_late) k = key(k);
+  if (rotary_) {
+    q = rotary_->rotate(q, first, length);
+    k = rotary_->rotate(k, first, length);
+  }
+  k = key(k);
   q = query(q) * (1 / std::sqrt(double(D)));
   v = value(v);
   if (cache) {
@@ -159,7 +160,6 @@ DecoderBlockImpl::Heads DecoderBlockImpl::heads(const Tensor& h, int64_t first, 
     };
     k = extend(cache->key, k);
     v = extend(cache->value, v);
-    if (rotate_late) k = key(rotary_->rotate(k, 0, length));
   }
   return {q, k, v};
 }
@@ -293,6 +293,9 @@ Tensor LanguageModelImpl::hidden(const Tensor& ids, KeyValueCache* cache) {
   const torch::AutoGradMode gradients(!cache && torch::GradMode::is_enabled());
   const int64_t first = cache ? cache->length : 0;
   if (cache) {
+    require(first + ids.size(1) <= config_.longest_cached(),
+            "{} positions are more than the {} up to which this model can use a cache; call it without one",
+            first + ids.size(1), config_.longest_cached());
     const auto& room = cache->layers.at(0).key;
     require(cache->layers.size() == blocks.size() && room.size(0) == ids.size(0),
             "the cache holds {} layers of {} sequences, the call needs {} of {}", cache->layers.size(), room.size(0),

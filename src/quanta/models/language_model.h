@@ -35,7 +35,7 @@ struct RopeScaling {
 };
 
 /// Between an MLP's two linear layers. Gelu: with erf; GeluTanh: Hugging Face's gelu_new and gelu_pytorch_tanh.
-enum class Activation { Silu, Relu, Gelu, GeluTanh };
+enum class MlpActivation { Silu, Relu, Gelu, GeluTanh };
 
 /// What config.json says of a decoder.
 struct LanguageConfig {
@@ -49,7 +49,7 @@ struct LanguageConfig {
   int64_t head_dim = 0;
   int64_t positions = 2048;         ///< max_position_embeddings; see longest()
   std::optional<int64_t> window{};  ///< sliding_window: longer sequences are refused
-  Activation activation = Activation::Silu;
+  MlpActivation activation = MlpActivation::Silu;
   double norm_eps = 1e-5;
   double rope_theta = 10000;
   std::optional<RopeScaling> rope_scaling{};
@@ -73,6 +73,9 @@ struct LanguageConfig {
 
   /// The longest sequence: `positions`, more with RopeScaling::Kind::Dynamic (times its factor), at most `window`.
   int64_t longest() const;
+  /// The longest a KeyValueCache serves. Beyond `positions` a Dynamic stretch turns all earlier keys anew with every
+  /// token, so nothing can be kept.
+  int64_t longest_cached() const;
 };
 
 /// A linear layer of a block: its path below the block and its sizes.

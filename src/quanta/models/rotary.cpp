@@ -49,10 +49,6 @@ struct Rotary::Cache {
 
 Rotary::Rotary(const LanguageConfig& config) : config_(config), cache_(std::make_shared<Cache>()) {}
 
-bool Rotary::depends_on_length() const {
-  return config_.rope_scaling && config_.rope_scaling->kind == Kind::Dynamic;
-}
-
 Tensor Rotary::frequencies(int64_t length) const {
   const int64_t D = config_.head_dim;
   const auto plain = plain_frequencies(config_.rope_theta, D);
@@ -85,7 +81,8 @@ std::pair<Tensor, Tensor> Rotary::compute(int64_t count, int64_t length, torch::
 std::pair<Tensor, Tensor> Rotary::tables(int64_t first, int64_t count, int64_t length, torch::ScalarType type) const {
   const int64_t end = first + count;
   const auto part = [&](const Tensor& table) { return table.narrow(0, first, count); };
-  if (depends_on_length() && length > config_.rope_scaling->original_positions) {
+  if (config_.rope_scaling && config_.rope_scaling->kind == Kind::Dynamic &&
+      length > config_.rope_scaling->original_positions) {
     const auto [cosine, sine] = compute(end, length, type);
     return {part(cosine), part(sine)};
   }

@@ -22,9 +22,6 @@ class Rotary {
   /// x [..., T, D] at positions first, first + 1, ... of a sequence that has `length` positions in all.
   torch::Tensor rotate(const torch::Tensor& x, int64_t first, int64_t length) const;
 
-  /// A key's rotation depends on how long the sequence becomes, so caches must keep keys as they were before it.
-  bool depends_on_length() const;
-
  private:
   std::pair<torch::Tensor, torch::Tensor> tables(int64_t first, int64_t count, int64_t length,
                                                  torch::ScalarType type) const;

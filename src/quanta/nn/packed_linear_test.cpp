@@ -43,7 +43,7 @@ TEST(PackedLinear, IsTheLinearLayerOfItsWeights) {
   const torch::NoGradGuard no_grad;
   for (const int bits : {2, 3, 4, 8}) {
     const auto tensors = random_tensors(70, 200, bits, 64);
-    const PackedLinear layer(pack(tensors), Activations::Float);
+    PackedLinear layer(pack(tensors), Activations::Float);
     for (const auto& shape : std::vector<std::vector<int64_t>>{{200}, {1, 200}, {2, 13, 200}}) {
       const auto x = torch::randn(shape);
       const auto expected = torch::nn::functional::linear(x, float_weight(tensors), tensors.bias);
@@ -70,7 +70,7 @@ TEST(PackedLinear, InputsMayBelongToAnyGroup) {
   const torch::NoGradGuard no_grad;
   auto tensors = random_tensors(40, 128, 4, 32);
   tensors.group_index = torch::arange(128).remainder(4).to(torch::kInt32).index_select(0, torch::randperm(128));
-  const PackedLinear layer(pack(tensors), Activations::Float);
+  PackedLinear layer(pack(tensors), Activations::Float);
   const auto x = torch::randn({3, 128});
   EXPECT_LE(relative_error(layer->forward(x), torch::nn::functional::linear(x, float_weight(tensors), tensors.bias)),
             1e-5);
@@ -95,7 +95,7 @@ TEST(PackedLinear, Slots) {
 TEST(PackedLinear, HoldsNoFloatWeights) {
   for (const int bits : {3, 4}) {
     auto tensors = random_tensors(1024, 1024, bits, 128);
-    tensors.bias = {};
+    tensors.bias = torch::Tensor();
     const PackedLinear layer(pack(tensors));
     EXPECT_TRUE(layer->parameters().empty());
     EXPECT_TRUE(layer->buffers().empty());

@@ -1,6 +1,7 @@
 #include "quanta/papers/language_subject.h"
 
 #include <algorithm>
+#include <filesystem>
 
 #include "quanta/data/text_data.h"
 #include "quanta/models/checkpoint.h"
@@ -13,7 +14,7 @@ LanguageSubject language_subject(const Config& config, uint64_t seed, const RunC
   require(!name.empty(),
           "the full run quantizes a model on disk: add --set model=FOLDER --set calibration=FILE --set test=FILE");
   if (!std::filesystem::is_directory(name)) {
-    const ReferenceLanguage reference = reference_language_model(name, seed, context);
+    ReferenceLanguage reference = reference_language_model(name, seed, context);
     return {reference.model, reference.calibration, reference.test, reference.data};
   }
   const auto calibration = config.get<std::string>("calibration"), test = config.get<std::string>("test");
@@ -29,17 +30,17 @@ LanguageSubject language_subject(const Config& config, uint64_t seed, const RunC
   int64_t count = stream.numel() / length;
   if (const auto most = config.get<int64_t>("windows"); most > 0) count = std::min(count, most);
   require(count > 0, "{} has {} tokens, fewer than one window of {}", test, stream.numel(), length);
-  const auto windows = random_windows(token_stream(tokenizer->encode(before, true)), config.get<int64_t>("sequences"),
-                                      length, seed, calibration);
-  LanguageSubject made{.model = checkpoint.model(),
-                       .calibration = windows.tokens,
-                       .test = stream.slice(0, 0, count * length).view({count, length})};
-  made.model->eval();
-  made.data = {.name = std::filesystem::path(test).filename().string(),
-               .source = test,
-               .train = made.calibration.numel(),
-               .test = made.test.numel()};
-  return made;
+  LanguageSubject subject{.model = checkpoint.model(),
+                          .calibration = random_windows(token_stream(tokenizer->encode(before, true)),
+                                                        config.get<int64_t>("sequences"), length, seed, calibration)
+                                             .tokens,
+                          .test = stream.slice(0, 0, count * length).view({count, length})};
+  subject.model->eval();
+  subject.data = {.name = std::filesystem::path(test).filename().string(),
+                  .source = test,
+                  .train = subject.calibration.numel(),
+                  .test = subject.test.numel()};
+  return subject;
 }
 
 }  // namespace quanta

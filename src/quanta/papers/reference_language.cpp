@@ -9,6 +9,7 @@
 #include "quanta/data/markov_text.h"
 #include "quanta/data/text_data.h"
 #include "quanta/models/checkpoint.h"
+#include "quanta/text/plain_tokenizers.h"
 #include "quanta/train/language.h"
 
 namespace quanta {
@@ -17,6 +18,8 @@ namespace {
 
 /// Everything that fixes the result, beside the training code: raise when that changes what comes out.
 constexpr int kVersion = 1;
+
+constexpr int64_t kCalibration = 64;
 
 struct Plan {
   LanguageConfig config;
@@ -42,6 +45,18 @@ Plan mk64_plan(uint64_t seed, ReferenceLanguage& reference) {
           .tokens = data.train};
 }
 
+Plan text_plan(const LanguagePreset& preset, const fs::path& folder, ReferenceLanguage& reference) {
+  const TextSplits text = load_text("tiny_shakespeare", folder, [](const std::string& line) { log_warn("{}", line); });
+  reference.tokenizer = character_tokenizer(text.train + text.test);
+  const torch::Tensor train = token_stream(reference.tokenizer->encode(text.train)),
+                      test = token_stream(reference.tokenizer->encode(text.test));
+  const int64_t T = preset.training.length, windows = test.numel() / T;
+  reference.calibration = random_windows(train, kCalibration, T, 0, text.name).tokens;
+  reference.test = test.narrow(0, 0, windows * T).view({windows, T});
+  reference.data = {text.name, text.source, train.numel(), test.numel()};
+  return {.config = preset.config(reference.tokenizer->size()), .training = preset.training, .tokens = train};
+}
+
 /// Trains, and puts the finished folder into its place in one step: two runs at a time do not disturb each other.
 void make(const std::string& label, Plan plan, const ReferenceLanguage& reference, const RunContext& context) {
   LanguageModel model(plan.config);
@@ -54,6 +69,7 @@ void make(const std::string& label, Plan plan, const ReferenceLanguage& referenc
     throw Interrupted(fmt::format("interrupted; the state is in {}: go on with --resume", context.out.string()));
   const fs::path aside = fmt::format("{}.{}.part", reference.folder.string(), getpid());
   save_checkpoint(model, aside);
+  if (reference.tokenizer) reference.tokenizer->save(aside);
   std::error_code error;
   fs::rename(aside, reference.folder, error);
   if (error) fs::remove_all(aside);  // another run was faster
@@ -74,8 +90,7 @@ fs::path cache_folder() {
 
 ReferenceLanguage reference_language_model(const std::string& name, uint64_t seed, const RunContext& context) {
   ReferenceLanguage reference;
-  if (name != "mk64") throw UsageError(fmt::format("unknown reference model '{}'; known: mk64", name));
-  Plan plan = mk64_plan(seed, reference);
+  Plan plan = name == "mk64" ? mk64_plan(seed, reference) : text_plan(language_preset(name), context.data, reference);
   plan.training.seed = seed;
   const std::string label = fmt::format("{}-s{}", name, seed);
   const std::string key =

@@ -20,7 +20,7 @@ struct ReferenceLanguage {
   DataInfo data{};
 };
 
-/// `name`: "mk64" (2 blocks of width 64 on data/markov_text.h), or (to come with the tokenizers) the presets "pico" and
+/// `name`: "mk64" (2 blocks of width 64 on data/markov_text.h), or the presets "pico" and
 /// "nano" of train/language.h on the characters of tiny Shakespeare (or of its stand-in). Trained once for a seed and
 /// kept in $QUANTA_CACHE (default
 /// ~/.cache/quanta; if that cannot be written, the run's folder) under a name with a hash of all that fixes the

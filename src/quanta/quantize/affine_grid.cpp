@@ -116,7 +116,7 @@ RowGrid fit_grid(const torch::Tensor& w, const AffineGridOptions& o) {
   return grid;
 }
 
-/// t [N, G, ...] with the groups of the columns instead of the groups: [N, K, ...].
+/// t [N, G] for each column's group: [N, K].
 torch::Tensor of_columns(const torch::Tensor& t, const torch::Tensor& group_of) {
   return t.index_select(1, group_of);
 }
@@ -190,10 +190,12 @@ torch::Tensor quantize(const torch::Tensor& w, const RowGrid& grid, const torch:
   const auto groups = groups_of_columns(grid, w.sizes(), group_of);
   const auto x = w.detach().to(grid.scale.scalar_type());
   if (grid.values.defined()) {
-    const auto below = grid.values.slice(2, 0, -1), above = grid.values.slice(2, 1);
-    const auto middle = of_columns((below + above) * 0.5, groups);
-    const auto v = x.unsqueeze(2);
-    return (v.gt(middle) | (v.eq(middle) & middle.lt(0))).sum(2).to(torch::kUInt8);
+    auto codes = torch::zeros(w.sizes(), torch::kUInt8);
+    for (int q = 1; q < grid.levels; ++q) {
+      const auto middle = of_columns((grid.values.select(2, q - 1) + grid.values.select(2, q)) * 0.5, groups);
+      codes += x.gt(middle) | (x.eq(middle) & middle.lt(0));
+    }
+    return codes;
   }
   const auto scale = of_columns(grid.scale, groups), zero = of_columns(grid.zero, groups);
   const auto ratio = (grid.offset.defined() ? x - of_columns(grid.offset, groups) : x) / scale;
@@ -203,8 +205,10 @@ torch::Tensor quantize(const torch::Tensor& w, const RowGrid& grid, const torch:
 
 torch::Tensor dequantize(const torch::Tensor& codes, const RowGrid& grid, const torch::Tensor& group_of) {
   const auto groups = groups_of_columns(grid, codes.sizes(), group_of);
-  if (grid.values.defined())
-    return of_columns(grid.values, groups).gather(2, codes.to(torch::kInt64).unsqueeze(2)).squeeze(2);
+  if (grid.values.defined()) {
+    const auto runs = torch::arange(codes.size(0)).unsqueeze(1) * grid.values.size(1) + groups;
+    return grid.values.take(runs * grid.levels + codes);
+  }
   const auto value =
       (codes.to(grid.scale.scalar_type()) - of_columns(grid.zero, groups)) * of_columns(grid.scale, groups);
   return grid.offset.defined() ? value + of_columns(grid.offset, groups) : value;

@@ -142,7 +142,7 @@ TEST(AffineGrid, ScalesThatFilesHold) {
     EXPECT_TRUE(torch::isfinite(grid.scale).all().item<bool>());
     const RowGrid plain = AffineGrid({.bits = 4, .kind = kind, .group = 16}).fit(w);
     EXPECT_TRUE(torch::allclose(grid.scale.slice(0, 0, 3), plain.scale.slice(0, 0, 3), 0x1p-10));
-    if (kind == AffineKind::Ternary) EXPECT_TRUE(grid.zero.equal(grid.zero.to(torch::kHalf).to(torch::kFloat32)));
+    EXPECT_TRUE(grid.zero.equal(grid.zero.to(torch::kHalf).to(torch::kFloat32)));
     const auto q = dequantize(quantize(w, grid), grid);
     EXPECT_LT((q - w).slice(0, 0, 3).abs().max().item<float>(), kind == AffineKind::Ternary ? 2 : 0.5);
   }

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "quanta/core/gguf.h"
 #include "quanta/models/language_model.h"
 #include "quanta/quantize/activation_store.h"
 #include "quanta/quantize/quantized_matrix.h"
@@ -21,6 +22,8 @@ struct LayerResult {
   int64_t block = 0;
   std::string layer{};       ///< "self_attn.q_proj"
   QuantizedMatrix matrix{};  ///< the layer's weight is matrix.dequantize() from now on
+  torch::Tensor gguf{};      ///< uint8 [N, row bytes]: the same weight in a GGUF block format, if the grid was one's
+  GgufType gguf_type = GgufType::F32;  ///< which
   /// ||(W - W^) X||^2 / ||W X||^2 over the calibration data; -1: not measured.
   double error = -1;
   double rounded_error = -1;        ///< the same of rounding to nearest on this grid

@@ -6,7 +6,7 @@ namespace quanta {
 
 bool can_fold(const LanguageConfig& config, size_t stage) {
   if (stage == 1) return config.heads == config.kv_heads;
-  if (stage == 3) return config.family == Family::Llama || config.activation == Activation::Relu;
+  if (stage == 3) return config.family == Family::Llama || config.activation == MlpActivation::Relu;
   return true;
 }
 

@@ -21,7 +21,7 @@ double largest(const Tensor& x) {
 TEST(Hadamard, EveryOrderIsOrthogonalAndOfSigns) {
   std::vector<int64_t> orders{1, 2};
   for (int64_t n = 4; n < 188; n += 4) orders.push_back(n);
-  for (const int64_t n : {256, 512, 1024, 28 * 16, 172 * 4, 19 * 256}) orders.push_back(n);
+  for (const int64_t n : {256, 512, 1024, 28 * 16, 172 * 4}) orders.push_back(n);
   for (const int64_t n : orders) {
     const Tensor h = hadamard(n);
     EXPECT_TRUE(h.abs().eq(1).all().item<bool>()) << n;
@@ -45,7 +45,7 @@ TEST(Hadamard, TheWalshMatrixHasItsClosedForm) {
 
 TEST(Hadamard, TheFastTransformIsTheDenseProduct) {
   torch::manual_seed(0);
-  for (const int64_t n : {1, 2, 4, 8, 16, 32, 12, 24, 28, 40, 52, 96, 156, 176, 344, 1024, 11008})
+  for (const int64_t n : {1, 2, 4, 8, 16, 32, 12, 24, 28, 40, 52, 96, 156, 176, 344, 1024, 1376})
     for (const int64_t stride : {1, 3, 8, 20, 64}) {
       if (n * stride > 12000) continue;
       const Tensor x = torch::randn({3, 2, 2 * n * stride}, torch::kFloat64);

@@ -71,7 +71,8 @@ TEST(InputHessian, HasTheSameBitsForAnyNumberOfThreads) {
 }
 
 TEST(InputHessian, CapturesWhatALinearLayerReads) {
-  Linear a(12, 5), b(12, 3);
+  Linear a(12, 5);
+  torch::nn::init::normal_(a->weight);
   const auto hessian = std::make_shared<InputHessian>(12);
   a->put(QuantizableLayer::Place::Input, std::make_shared<HessianCapture>(hessian));
   const auto x = randn({2, 9, 12});
@@ -88,6 +89,8 @@ TEST(InputHessian, UnfoldsConvolutions) {
     const Conv2dOptions options{
         .in = 4, .out = 8, .kernel{3, 2}, .stride{2, 1}, .padding{1, 0}, .dilation{1, 2}, .groups = groups};
     Conv2d layer(options);
+    const torch::NoGradGuard no_grad;
+    layer->weight.normal_();
     const auto x = randn({3, 4, 9, 8});
     const auto y = layer->forward(x);
     const auto parts = unfold(x, options);

@@ -16,55 +16,57 @@ using tiled::Matrix;
 
 constexpr int64_t kSmall = 64;
 
-/// a = L L' and x = L^-1 (both lower) for a small matrix. Where a pivot is not above its part of `floor`, the column
-/// is decoupled: as in the whole matrix, L and x then hold a 1 in its row and column. Appends such columns, plus
-/// `first`.
+/// a = L L' becomes x = L^-1, both lower triangular, for a small matrix. Where a pivot is not above its `floor`, the
+/// column is decoupled: as if it had been so in the whole matrix, L and x hold a 1 in its row and column. Appends such
+/// columns, counted from `first`.
 template <class T>
-void factor_small(Matrix<T> a, Matrix<T> x, const T* floor, int64_t first, std::vector<int64_t>& alone) {
-  for (int64_t j = 0; j < a.rows; ++j) {
+void invert_small(Matrix<T> a, const T* floor, int64_t first, std::vector<int64_t>& alone) {
+  const int64_t n = a.rows;
+  for (int64_t j = 0; j < n; ++j) {
     T pivot = a(j, j);
     for (int64_t k = 0; k < j; ++k) pivot -= a(j, k) * a(j, k);
     const bool sound = pivot > floor[j];
     if (!sound) {
       alone.push_back(first + j);
-      for (int64_t k = 0; k < j; ++k) a(j, k) = 0;
+      std::fill_n(&a(j, 0), j, T(0));
     }
     a(j, j) = sound ? std::sqrt(pivot) : T(1);
-    for (int64_t i = j + 1; i < a.rows; ++i) {
+    for (int64_t i = j + 1; i < n; ++i) {
       T sum = a(i, j);
       for (int64_t k = 0; k < j; ++k) sum -= a(i, k) * a(j, k);
       a(i, j) = sound ? sum / a(j, j) : T(0);
     }
   }
-  for (int64_t i = 0; i < a.rows; ++i) {  // row i of x from those above: x_i = (e_i - sum_k<i L_ik x_k) / L_ii
+  T row[kSmall];
+  for (int64_t i = 0; i < n; ++i) {  // from the rows above: x_i = (e_i - sum_k<i L_ik x_k) / L_ii
+    std::fill_n(row, i, T(0));
     for (int64_t k = 0; k < i; ++k)
-      for (int64_t j = 0; j <= k; ++j) x(i, j) -= a(i, k) * x(k, j);
-    x(i, i) = 1;
-    for (int64_t j = 0; j <= i; ++j) x(i, j) /= a(i, i);
+      for (int64_t j = 0; j <= k; ++j) row[j] -= a(i, k) * a(k, j);
+    row[i] = 1;
+    for (int64_t j = 0; j <= i; ++j) row[j] /= a(i, i);
+    std::copy_n(row, i + 1, &a(i, 0));
   }
 }
 
-/// The same by halves: a holds the lower triangle of a symmetric matrix and then L, x zeros and then L^-1.
+/// The same for any size, by halves.
 template <class T>
-void factor(Matrix<T> a, Matrix<T> x, const T* floor, int64_t first, std::vector<int64_t>& alone) {
+void invert(Matrix<T> a, const T* floor, int64_t first, std::vector<int64_t>& alone) {
   const int64_t n = a.rows;
-  if (n <= kSmall) return factor_small(a, x, floor, first, alone);
+  if (n <= kSmall) return invert_small(a, floor, first, alone);
   const int64_t m = (n / 2 + kSmall - 1) / kSmall * kSmall, rest = n - m;
-  const Matrix<T> a21 = a.part(m, 0, rest, m), a22 = a.part(m, m, rest, rest);
-  const Matrix<T> x11 = x.part(0, 0, m, m), x21 = x.part(m, 0, rest, m), x22 = x.part(m, m, rest, rest);
+  const Matrix<T> a11 = a.part(0, 0, m, m), a21 = a.part(m, 0, rest, m), a22 = a.part(m, m, rest, rest);
 
   const size_t before = alone.size();
-  factor(a.part(0, 0, m, m), x11, floor, first, alone);
-  tiled::times_lower<T>(a21, x11, true);  // L21 = a21 x11'
+  invert(a11, floor, first, alone);
+  tiled::times_lower<T>(a21, a11, true);  // L21 = a21 x11'
   const size_t between = alone.size();
   for (size_t c = before; c < between; ++c)
     for (int64_t i = 0; i < rest; ++i) a21(i, alone[c] - first) = 0;
   tiled::add_product<T>(-1, a21, a21, true, a22, tiled::Shape::Lower);
-  factor(a22, x22, floor + m, first + m, alone);
+  invert(a22, floor + m, first + m, alone);
   for (size_t c = between; c < alone.size(); ++c) std::fill_n(&a21(alone[c] - first - m, 0), m, T(0));
-  for (int64_t i = 0; i < rest; ++i) std::copy_n(&a21(i, 0), m, &x21(i, 0));
-  tiled::times_lower<T>(x21, x11, false);  // x21 = -x22 L21 x11
-  tiled::minus_lower_times<T>(x22, x21);
+  tiled::times_lower<T>(a21, a11, false);  // x21 = -x22 L21 x11
+  tiled::minus_lower_times<T>(a22, a21);
 }
 
 template <class T>
@@ -74,13 +76,18 @@ InverseFactor damped(const torch::Tensor& input, double damping, int raises) {
   const T* from = h.data_ptr<T>();
   const double mean = h.diagonal().to(torch::kFloat64).mean().item<double>();
   InverseFactor result;
-  torch::Tensor a = torch::empty_like(h), x;
+  result.u = torch::empty_like(h);
+  T* const to = result.u.data_ptr<T>();
   std::vector<T> floor(static_cast<size_t>(n));
-  for (int raise = 0;; ++raise) {
+  const T noise = T(8 + std::sqrt(double(n))) * std::numeric_limits<T>::epsilon();  // of a pivot, by its diagonal
+  std::vector<double> dampings{damping};
+  for (int raise = 0; raise < raises; ++raise) dampings.push_back(dampings.back() > 0 ? 2 * dampings.back() : 0.01);
+  if (raises > 0) dampings.push_back(damping);  // what no damping mends is left alone with the one asked for
+  for (size_t attempt = 0; attempt < dampings.size(); ++attempt) {
+    damping = dampings[attempt];
     const T lambda = T(damping * mean);
     // Reversed, the lower triangle's element (i, j) is (n - 1 - i, n - 1 - j), which by symmetry the lower triangle of
     // h holds at (n - 1 - j, n - 1 - i).
-    T* to = a.data_ptr<T>();
     constexpr int64_t kSide = 64;
     parallel_for((n + kSide - 1) / kSide, 1, [&](int64_t begin, int64_t end) {
       for (int64_t p = begin * kSide; p < std::min(n, end * kSide); p += kSide)
@@ -91,27 +98,23 @@ InverseFactor damped(const torch::Tensor& input, double damping, int raises) {
     for (int64_t i = 0; i < n; ++i) {
       T& diagonal = to[i * n + i];
       diagonal += lambda;
-      floor[size_t(i)] = 8 * std::numeric_limits<T>::epsilon() * std::max(diagonal, T(0));
+      floor[size_t(i)] = noise * std::max(diagonal, T(0));
     }
-    x = torch::zeros_like(h);
     std::vector<int64_t> alone;
-    factor<T>({to, n, n, n}, {x.data_ptr<T>(), n, n, n}, floor.data(), 0, alone);
+    invert<T>({to, n, n, n}, floor.data(), 0, alone);
     for (int64_t& column : alone) column = n - 1 - column;
     std::sort(alone.begin(), alone.end());
-    if (raise == 0) result.troubled = alone;
-    if (alone.empty() || raise >= raises || !(mean > 0)) {
-      result.alone = alone;
-      break;
-    }
-    damping = damping > 0 ? 2 * damping : 0.01;
+    if (attempt == 0) result.troubled = alone;
+    result.alone = alone;
+    if (alone.empty() || !(mean > 0)) break;
   }
-  // Reversed in place, first with last: U(i, j) = x(n - 1 - i, n - 1 - j).
-  std::reverse(x.data_ptr<T>(), x.data_ptr<T>() + n * n);
+  // Reversed, first with last, the lower triangle is the upper one.
+  std::reverse(to, to + n * n);
+  for (int64_t i = 1; i < n; ++i) std::fill_n(to + i * n, i, T(0));
   for (const int64_t c : result.alone) {  // for itself a column has the precision its own diagonal gives
     const T own = from[c * n + c] + T(damping * mean);
-    if (own > 0) x.data_ptr<T>()[c * n + c] = 1 / std::sqrt(own);
+    if (own > 0) to[c * n + c] = 1 / std::sqrt(own);
   }
-  result.u = x;
   result.damping = damping;
   return result;
 }

@@ -13,8 +13,8 @@ struct InverseFactor {
   double damping = 0;  ///< lambda over the mean of H's diagonal
   /// Columns at which H + lambda I with the damping asked for is not positive definite; ascending.
   std::vector<int64_t> troubled{};
-  /// Columns that still were after the damping had been raised as far as it may: each is treated as if nothing were
-  /// correlated with it (its row and column of U hold the diagonal only).
+  /// All of these if raising the damping did not mend it, else none: each is treated as if nothing were correlated with
+  /// it (its row and column of U hold the diagonal only).
   std::vector<int64_t> alone{};
 };
 

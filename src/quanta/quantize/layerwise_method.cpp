@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "quanta/core/error.h"
+#include "quanta/quantize/gguf_rule.h"
 
 namespace quanta {
 namespace {
@@ -89,24 +90,43 @@ std::vector<LayerResult> LayerwiseMethod::quantize(std::vector<DecoderBlock>& bl
     const auto stages = linear_shapes(block->config());
     for (const auto& pass :
          passes(stages, true_sequential_, inputs.memory - kSolver * largest_hessian(block->config()))) {
-      std::vector<InputHessian> hessians;
+      struct Statistics {
+        size_t stage;
+        bool weighted;
+        InputHessian hessian;
+      };
+      std::vector<Statistics> statistics;
       std::vector<std::string> representatives;
-      for (const size_t stage : pass) {
-        representatives.push_back(stages[stage].front().path);
-        hessians.emplace_back(stages[stage].front().in);
-      }
+      const auto find = [&](size_t stage, bool weighted) {
+        return std::ranges::find_if(statistics,
+                                    [&](const Statistics& s) { return s.stage == stage && s.weighted == weighted; });
+      };
+      for (const size_t stage : pass)
+        for (const LinearShape& shape : stages[stage])
+          if (const bool weighted = weighs_tokens_of(shape.path); find(stage, weighted) == statistics.end()) {
+            statistics.push_back({stage, weighted, InputHessian(shape.in)});
+            representatives.push_back(shape.path);
+          }
       if (data)
         collect_inputs(block, representatives, *inputs.inputs, [&](int64_t first, const std::vector<torch::Tensor>& x) {
-          for (size_t i = 0; i < x.size(); ++i) hessians[i].add(x[i], weights[size_t(first)]);
+          for (size_t i = 0; i < x.size(); ++i)
+            statistics[i].hessian.add(x[i], statistics[i].weighted ? weights[size_t(first)] : torch::Tensor());
         });
-      for (size_t i = 0; i < pass.size(); ++i) {
-        const torch::Tensor h = data ? hessians[i].value() : torch::Tensor();
-        for (const LinearShape& shape : stages[pass[i]]) {
+      for (auto& [stage, weighted, hessian] : statistics) {
+        const torch::Tensor h = data ? hessian.value() : torch::Tensor();
+        for (const LinearShape& shape : stages[stage]) {
+          if (weighs_tokens_of(shape.path) != weighted) continue;
           const auto start = std::chrono::steady_clock::now();
           Linear layer = block->linear(shape.path);
           const torch::NoGradGuard no_grad;
           const torch::Tensor w = layer->weight.detach();
           LayerResult result = solve(shape.path, w, h);
+          if (const auto* format = dynamic_cast<const GgufRule*>(&rule(shape.path))) {
+            result.gguf = format->pack(w, result.matrix.codes);
+            result.gguf_type = format->type();
+            require(torch::equal(format->unpack(result.gguf), result.matrix.dequantize()),
+                    "{} cannot be stored as {}: grids of a file format must be static", shape.path, format->describe());
+          }
           if (data) measure(result, w, h, rule(shape.path));
           if (true_sequential_) layer->weight.copy_(result.matrix.dequantize());
           result.block = inputs.block + int64_t(b);
@@ -131,7 +151,7 @@ LayerResult layer_result(GptqResult result) {
   return {.matrix = {.bits = bits, .codes = result.codes, .grid = result.grid, .g_idx = result.g_idx},
           .damping = result.damping,
           .dead = std::move(result.dead),
-          .troubled = std::move(result.troubled)};
+          .troubled = std::move(result.alone)};
 }
 
 LayerResult RoundToNearest::solve(const std::string&, const torch::Tensor& weight, const torch::Tensor&) {

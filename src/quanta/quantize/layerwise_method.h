@@ -34,6 +34,8 @@ class LayerwiseMethod : public BlockMethod {
 
   /// Whether importance() says anything.
   virtual bool weighs_tokens() const { return false; }
+  /// Whether what it says holds for a layer. Layers of a stage for which it does and others need two Hessians.
+  virtual bool weighs_tokens_of(const std::string& /*path*/) const { return weighs_tokens(); }
   /// Importance r [count, T] of the tokens of some sequences for all layers of the block, before any of them is
   /// quantized; h [count, T, width] its inputs.
   virtual torch::Tensor importance(DecoderBlock& /*block*/, int64_t /*first*/, const torch::Tensor& /*h*/,

@@ -1,10 +1,12 @@
 #include "quanta/quantize/plan.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
+#include <map>
 #include <numeric>
 
 #include "quanta/core/error.h"
@@ -60,6 +62,7 @@ double gigabytes(int64_t bytes) {
 }
 
 std::string size_text(int64_t bytes) {
+  if (bytes < 1'000'000) return fmt::format("{:.1f} kB", double(bytes) / 1e3);
   return bytes >= 100'000'000 ? fmt::format("{:.2f} GB", gigabytes(bytes))
                               : fmt::format("{:.2f} MB", double(bytes) / 1e6);
 }
@@ -69,6 +72,8 @@ std::string size_text(int64_t bytes) {
 Plan make_plan(const PlanRequest& request, const BlockMethod& method) {
   const LanguageConfig& config = request.config;
   Plan plan;
+  std::map<std::string, std::vector<std::string>> refused;  // why -> the layers
+  const auto refuse = [&](const std::string& why, const std::string& layer) { refused[why].push_back(layer); };
   try {
     method.check(config);
   } catch (const Error& error) {
@@ -82,21 +87,18 @@ Plan make_plan(const PlanRequest& request, const BlockMethod& method) {
                       .rows = rows,
                       .columns = columns,
                       .kernel = kernel_name(request.bits)};
-      if (columns % group)
-        plan.refusals.push_back(
-            fmt::format("{} has {} inputs, which groups of {} do not divide: choose {} or -1 (the "
-                        "whole row)",
-                        layer.name, columns, group, std::gcd(columns, group)));
       const int64_t packed = 32 / std::gcd(32, request.bits);  // codes that fill whole words
+      if (columns % group)
+        refuse(fmt::format("groups of {} do not divide {} inputs: choose {} or -1 (the whole row)", group, columns,
+                           std::gcd(columns, group)),
+               path);
       if (!request.gguf && (columns % packed || rows % packed))
-        plan.refusals.push_back(
-            fmt::format("{} is [{}, {}], and {}-bit codes are packed by {} both ways: choose 4 or 8 "
-                        "bits",
-                        layer.name, rows, columns, request.bits, packed));
+        refuse(fmt::format("{}-bit codes are packed by {} both ways: choose 4 or 8 bits", request.bits, packed), path);
       const int64_t scales = rows * (columns / std::max<int64_t>(1, group));
       layer.bytes = config.layers * (rows * columns * request.bits / 8 + scales * 2 + scales * request.bits / 8);
       plan.layers.push_back(layer);
     }
+  for (const auto& [why, paths] : refused) plan.refusals.push_back(fmt::format("{} ({})", why, fmt::join(paths, ", ")));
   const auto in_float = [&](std::string name, int64_t rows, int64_t columns, std::string reason) {
     plan.layers.push_back({.name = std::move(name),
                            .rows = rows,

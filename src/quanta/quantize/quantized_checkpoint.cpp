@@ -13,6 +13,7 @@
 #include "quanta/lowbit/gptq_layout.h"
 #include "quanta/nn/packed_linear.h"
 #include "quanta/nn/state.h"
+#include "quanta/quantize/gguf_rule.h"
 #include "quanta/quantize/stored_transform.h"
 
 namespace quanta {
@@ -144,13 +145,13 @@ class QuantizedSource : public WeightSource {
     const auto layer = block.layer(path);
     const int64_t k = m.codes.size(1);
     PackedLinear packed(pack({.bits = m.bits,
-                                    .group = m.grid.group >= k ? 0 : m.grid.group,
-                                    .codes = m.codes,
-                                    .scales = m.grid.scale,
-                                    .zeros = m.grid.zero,
-                                    .bias = layer->bias,
-                                    .group_index = m.g_idx}),
-                              Activations::Float);
+                              .group = m.grid.group >= k ? 0 : m.grid.group,
+                              .codes = m.codes,
+                              .scales = m.grid.scale,
+                              .zeros = m.grid.zero,
+                              .bias = layer->bias,
+                              .group_index = m.g_idx}),
+                        Activations::Float);
     packed->put(Place::Input, layer->slot(Place::Input).get());
     block.replace(path, packed.ptr());
   }
@@ -302,13 +303,21 @@ void QuantizedFolder::keep(const LedgerBlock& ledger) {
 void QuantizedFolder::keep(int64_t index, DecoderBlock block, const std::vector<LayerResult>& results) {
   const std::string prefix = block_prefix(config(), index);
   TensorMap tensors = checkpoint_tensors(block, index);
-  for (const LayerResult& result : results)
-    if (fits_gptq(result.matrix)) {
-      tensors.erase(prefix + result.layer + ".weight");
-      put_gptq(tensors, prefix + result.layer, result.matrix);
-    }
+  for (const LayerResult& result : results) {
+    const std::string name = prefix + result.layer;
+    if (result.gguf.defined())
+      tensors[name + ".gguf"] = result.gguf;
+    else if (fits_gptq(result.matrix))
+      put_gptq(tensors, name, result.matrix);
+    else
+      continue;
+    tensors.erase(name + ".weight");
+  }
   const nlohmann::json slots = put_slots(tensors, block, prefix);
-  write_tensors(block_file(index), tensors, {{"slots", slots.dump()}});
+  std::map<std::string, std::string> metadata{{"slots", slots.dump()}};
+  for (const LayerResult& result : results)
+    if (result.gguf.defined()) metadata[prefix + result.layer] = gguf_type_name(result.gguf_type);
+  write_tensors(block_file(index), tensors, metadata);
 }
 
 DecoderBlock QuantizedFolder::kept(int64_t index) {
@@ -320,6 +329,12 @@ DecoderBlock QuantizedFolder::kept(int64_t index) {
   const std::string prefix = block_prefix(config(), index);
   auto parameters = block->named_parameters();
   for (const auto& item : block_parameters(config())) {
+    const std::string layer = prefix + item.first.substr(0, item.first.rfind('.'));
+    if (item.first.ends_with(".weight") && file->tensors().contains(layer + ".gguf")) {
+      const GgufRule rule(*parse_gguf_type(file->metadata().at(layer)));
+      parameters[item.first].set_data(rule.unpack(read_tensor(file->at(layer + ".gguf"), layer)));
+      continue;
+    }
     const Tensor weight = source.read(prefix + item.first);
     const bool transposed = layout.transposed && weight.dim() == 2;
     parameters[item.first].set_data(transposed ? weight.t().contiguous() : weight);
@@ -359,6 +374,27 @@ void QuantizedFolder::finish(const BlockwiseResult& result, const nlohmann::json
   write_file(out_ / "ledger.json", result.ledger.to_json().dump(2) + "\n");
   writer.finish(result.model->config(), std::move(json), source_.folder());
   fs::remove_all(work_);
+}
+
+std::map<std::string, GgufType> QuantizedFolder::finish_gguf(const BlockwiseResult& result, const Tokenizer* tokenizer,
+                                                             GgufType rest) {
+  GgufOptions options{.type = rest, .tokenizer = tokenizer, .name = source_.folder().filename().string()};
+  std::vector<Safetensors> files;
+  for (int64_t i = 0; i < config().layers; ++i) {
+    files.push_back(Safetensors::open(block_file(i)));
+    require(nlohmann::json::parse(files.back().metadata().at("slots")).empty(),
+            "a GGUF file cannot hold the transforms that this method needs when the model runs");
+    for (const auto& [name, view] : files.back().tensors())
+      if (name.ends_with(".gguf")) {
+        const std::string layer = name.substr(0, name.size() - 5);
+        options.packed[layer + ".weight"] = {*parse_gguf_type(files.back().metadata().at(layer)), view.bytes};
+      }
+  }
+  write_file(out_ / "ledger.json", result.ledger.to_json().dump(2) + "\n");
+  auto others = write_gguf(
+      out_ / "model.gguf", result.model, [&](int64_t i) { return kept(i); }, options);
+  fs::remove_all(work_);
+  return others;
 }
 
 void QuantizedFolder::finish_float(const BlockwiseResult& result, SaveType type) {

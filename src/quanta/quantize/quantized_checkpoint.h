@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "quanta/models/checkpoint.h"
+#include "quanta/models/gguf_model.h"
 #include "quanta/quantize/blockwise.h"
 
 namespace quanta {
@@ -57,6 +58,9 @@ class QuantizedFolder : public BlockStore {
   /// Writes the model's files, config.json last, and removes the work folder. `description` goes into
   /// quantization_config. Safetensors of at most `max_shard` bytes.
   void finish(const BlockwiseResult& result, const nlohmann::json& description, int64_t max_shard = int64_t{5} << 30);
+  /// The same as one GGUF file OUT/model.gguf: layers that were solved on a GGUF grid bit for bit, the ends as `rest`
+  /// (its type is that of the embedding and the head). Returns weights that had to take another type.
+  std::map<std::string, GgufType> finish_gguf(const BlockwiseResult& result, const Tokenizer* tokenizer, GgufType rest);
   /// The same as a folder of float weights, for programs that know no quantized ones.
   void finish_float(const BlockwiseResult& result, SaveType type);
 

@@ -500,8 +500,7 @@ void SentencePieceTokenizer::encode_unigram(std::string_view text, std::vector<i
   };
   std::vector<Best> best(text.size() + 1);
   const float unknown_score = least_ - kUnknownPenalty;
-  const auto reach = [&](size_t begin, size_t end, double score, int32_t id) {
-    const double sum = score + double(best[begin].score);
+  const auto reach = [&](size_t begin, size_t end, double sum, int32_t id) {
     if (best[end].begin < 0 || sum > double(best[end].score)) best[end] = {float(sum), int64_t(begin), id};
   };
   for (size_t at = 0; at < text.size();) {
@@ -511,11 +510,11 @@ void SentencePieceTokenizer::encode_unigram(std::string_view text, std::vector<i
       const auto& p = piece(id);
       if (p.type == PieceType::Unused) return;
       // A user-defined piece always wins.
-      reach(at, at + length,
-            p.type == PieceType::UserDefined ? double(float(length) * greatest_) - 0.1 : double(p.score), id);
+      const double score = p.type == PieceType::UserDefined ? double(float(length) * greatest_) - 0.1 : double(p.score);
+      reach(at, at + length, score + double(best[at].score), id);
       single = single || length == bytes;
     });
-    if (!single) reach(at, at + bytes, double(unknown_score), -1);
+    if (!single) reach(at, at + bytes, double(unknown_score + best[at].score), -1);
     at += bytes;
   }
   std::vector<std::pair<std::string_view, int32_t>> path;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "quanta/core/error.h"
 #include "quanta/core/file.h"
@@ -196,26 +197,19 @@ std::unique_ptr<Tokenizer> tokenizer_from(const Vocabulary& v, std::string_view 
 }
 
 std::string StreamDecoder::push(int64_t id) {
-  // A token's text can depend on whether it is the first, so it is decoded after the one before it.
-  std::string text;
-  if (last_) {
-    const size_t known = tokenizer_.decode({*last_}).size();
-    text = tokenizer_.decode({*last_, id}).substr(known);
-  } else {
-    text = tokenizer_.decode({id});
-  }
-  const bool left_out = tokenizer_.decode({id}, true) != tokenizer_.decode({id}, false);
-  if (!left_out) last_ = id;
-  held_ += text;
+  const size_t known = tokenizer_.decode(context_).size();
+  context_.push_back(id);
+  held_ += tokenizer_.decode(context_).substr(known);
+  if (!tokenizer_.decode({id}).empty()) context_ = {id};
   const size_t whole = complete_utf8(held_);
-  text = held_.substr(0, whole);
+  std::string text = held_.substr(0, whole);
   held_.erase(0, whole);
   return text;
 }
 
 std::string StreamDecoder::finish() {
-  last_.reset();
-  return std::move(held_);
+  context_.clear();
+  return std::exchange(held_, {});
 }
 
 }  // namespace quanta

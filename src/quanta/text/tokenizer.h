@@ -71,7 +71,8 @@ class StreamDecoder {
 
  private:
   const Tokenizer& tokenizer_;
-  std::optional<int64_t> last_{};
+  // A token's text can depend on whether it comes first: the last id that shows alone, and what followed it.
+  std::vector<int64_t> context_{};
   std::string held_{};
 };
 

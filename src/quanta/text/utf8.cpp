@@ -11,7 +11,7 @@ void append_utf8(std::string& text, char32_t code) {
     return;
   }
   const int more = code < 0x800 ? 1 : code < 0x10000 ? 2 : 3;
-  put((0xF00u >> more & 0xFF) | code >> (6 * more));
+  put((0x7F80u >> more & 0xFF) | code >> (6 * more));
   for (int k = more - 1; k >= 0; --k) put(0x80 | (code >> (6 * k) & 0x3F));
 }
 
