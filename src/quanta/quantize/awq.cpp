@@ -27,8 +27,8 @@ constexpr int kShares = 20;  // of clipping, the first half of which is tried
 /// Error e d' of each group of columns, [N, K / g], of D [N, K] and the blocks H_gg of H.
 Tensor group_errors(const Tensor& d, const Tensor& h, int64_t g) {
   const int64_t N = d.size(0), groups = d.size(1) / g;
-  const Tensor blocks = h.view({groups, g, groups, g}).diagonal(0, 0, 2).permute({2, 0, 1});  // [groups, g, g]
-  const Tensor parts = d.view({N, groups, g}).transpose(0, 1);                                // [groups, N, g]
+  const Tensor blocks = h.reshape({groups, g, groups, g}).diagonal(0, 0, 2).permute({2, 0, 1});  // [groups, g, g]
+  const Tensor parts = d.reshape({N, groups, g}).transpose(0, 1);                                // [groups, N, g]
   return (parts.matmul(blocks) * parts).sum(-1).t();
 }
 

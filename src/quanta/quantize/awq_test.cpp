@@ -38,9 +38,9 @@ TEST(FoldScales, LeavesTheBlockAsItIs) {
     const LanguageModel model = test_language_model(config);
     const auto h = random_tensor({2, 24, 32}, 1);
     const torch::NoGradGuard no_grad;
-    const Tensor exact = model->blocks[0]->forward(h);
+    const Tensor exact = copy(model->blocks[0], 0)->forward(h);
     for (size_t stage = 0; stage < 4; ++stage) {
-      DecoderBlock block(model->blocks[0]->copy());
+      DecoderBlock block = copy(model->blocks[0], 0);
       const Tensor first = block->layer(block->stages()[stage].front())->weight.clone();
       const Tensor s = random_tensor({first.size(1)}, 2).abs() + 0.3;
       if (family == Family::Gpt2 && stage == 3) {

@@ -63,16 +63,18 @@ TEST(DynamicAffine, SymmetricGridsHoldZero) {
   EXPECT_LT((dynamic_affine(x, {.bits = 4, .symmetric = true}) - expected).abs().max().item<double>(), 1e-6);
 }
 
-// With rounding's offsets and the zero point held still the quantizer is smooth, and that is what it differentiates as.
+// With rounding's offsets, the zero point and the clamped codes held still the quantizer is smooth, and that is what it
+// differentiates as.
 TEST(DynamicAffine, GradientTreatsRoundingAsTheIdentity) {
   for (const bool symmetric : {false, true}) {
     const DynamicAffineOptions options{.bits = 3, .symmetric = symmetric};
     auto x = random_tensor({4, 7}, 2).requires_grad_(true);
     const DynamicGrid at = dynamic_grid(x.detach(), options);
-    const auto offset = (x.detach() / at.scale).round() - x.detach() / at.scale;
+    const auto steps = x.detach() / at.scale, offset = steps.round() - steps, code = steps.round() + at.zero;
     const auto smooth = [&] {
       const auto scale = dynamic_grid(x, options).scale;
-      return ((x / scale + offset + at.zero).clamp(0, 7) - at.zero) * scale;
+      return (torch::where((code >= 0) & (code <= 7), x / scale + offset + at.zero, code.clamp(0, 7)) - at.zero) *
+             scale;
     };
     expect_gradient(smooth, x, 1e-6);
     const auto gradient = [&](const Tensor& y) {

@@ -35,8 +35,8 @@ QllmOptions options() {
           .blocks = 1};
 }
 
-struct Run {
-  explicit Run(const LanguageModel& model, const QllmOptions& options)
+struct Quantized {
+  explicit Quantized(const LanguageModel& model, const QllmOptions& options)
       : method(options),
         result(quantize_in_memory(model, test_tokens(24), method, {.work = folder.path(), .allow_ruined = true})) {}
   TemporaryFolder folder;
@@ -56,7 +56,7 @@ TEST(Qllm, PlainRoundingIsTheFormula) {
   const LanguageModel model = test_language_model(test_config(Family::Llama, 1));
   const DynamicAffineOptions grid{.bits = 4};
   QllmOptions plain{.reassembly = {.channels = Channels::Keep}, .training = {.epochs = 0}, .blocks = 1};
-  Run run(model, plain);
+  Quantized run(model, plain);
   const DecoderBlock& exact = model->blocks[0];
   DecoderBlock& block = run.result.model->blocks[0];
   const torch::NoGradGuard no_grad;
@@ -79,8 +79,9 @@ TEST(Qllm, ReassemblyAndCorrectionEachHelp) {
   QllmOptions rounding = options(), reassembly = options(), correction = options();
   rounding.training.epochs = reassembly.training.epochs = 0;
   rounding.reassembly.channels = correction.reassembly.channels = Channels::Keep;
-  const Run nearest(model, rounding), merged(model, reassembly), trained(model, correction), both(model, options());
-  const auto error = [&](const Run& run) { return squared_error(run.result.model, model); };
+  const Quantized nearest(model, rounding), merged(model, reassembly), trained(model, correction),
+      both(model, options());
+  const auto error = [&](const Quantized& run) { return squared_error(run.result.model, model); };
   EXPECT_LT(error(merged), 0.7 * error(nearest));
   EXPECT_LT(error(trained), error(nearest));
   EXPECT_LT(error(both), error(merged));
@@ -102,7 +103,7 @@ TEST(Qllm, ReassemblyAndCorrectionEachHelp) {
 // What is deployed: weights of 16 levels, no side branch, no new parameters.
 TEST(Qllm, DeploysPlainWeights) {
   const LanguageModel model = planted();
-  Run run(model, options());
+  Quantized run(model, options());
   const auto before = state_of(*model), after = state_of(*run.result.model);
   for (size_t b = 0; b < 3; ++b) {
     DecoderBlock& block = run.result.model->blocks[b];
@@ -125,7 +126,7 @@ TEST(Qllm, OutsideLosesSomethingInMerging) {
   const LanguageModel model = planted();
   QllmOptions outside = options();
   outside.correction.form = TrainForm::Outside;
-  const Run run(model, outside);
+  const Quantized run(model, outside);
   double unmerged = 0, merged = 0, before = 0;
   for (const Correction& c : run.method.corrections()) {
     unmerged += c.unmerged;
@@ -135,7 +136,7 @@ TEST(Qllm, OutsideLosesSomethingInMerging) {
   EXPECT_GT(merged, unmerged);
   EXPECT_LT(merged, before);
   outside.merge = false;
-  const Run branch(model, outside);
+  const Quantized branch(model, outside);
   EXPECT_NEAR(branch.method.corrections()[0].merged, branch.method.corrections()[0].unmerged, 1e-9);
 }
 
@@ -144,13 +145,13 @@ TEST(Qllm, WideningIsReassemblyWithoutMerging) {
   QllmOptions wide = options();
   wide.reassembly.channels = Channels::Widen;
   wide.training.epochs = 0;
-  Run run(model, wide);
+  Quantized run(model, wide);
   const auto weight = run.result.model->blocks[0]->layer("self_attn.q_proj")->weight;
   EXPECT_EQ(weight.size(1), 32 + run.method.insertion_points()[0].added);
   EXPECT_GT(weight.size(1), 32);
   wide.reassembly.channels = Channels::Prune;
   wide.reassembly.threshold = 0.6;
-  Run pruned(model, wide);
+  Quantized pruned(model, wide);
   EXPECT_EQ(pruned.result.model->blocks[0]->layer("self_attn.q_proj")->weight.size(1), 32);
   EXPECT_NEAR(pruned.method.insertion_points()[0].theta, 0.6 * pruned.method.insertion_points()[0].largest, 1e-6);
 }
@@ -160,7 +161,7 @@ TEST(Qllm, GroupsOfBlocksAndTheLastNormsBias) {
   QllmOptions grouped = options();
   grouped.blocks = 2;
   grouped.last_norm_bias = true;
-  Run run(model, grouped);
+  Quantized run(model, grouped);
   ASSERT_THAT(run.method.corrections(), SizeIs(2));
   EXPECT_EQ(run.method.corrections()[1].block, 2);
   const auto spec = spec_of(run.result.model->output->slot(Place::Input));
@@ -176,7 +177,7 @@ TEST(Qllm, DoesNotDependOnTheNumberOfThreads) {
   large_batches.training = {.epochs = 1, .batch = 24, .rate = 1e-3};
   for (const int count : {1, 2}) {
     set_threads(count);
-    Run run(model, large_batches);
+    Quantized run(model, large_batches);
     const torch::NoGradGuard no_grad;
     logits.push_back(run.result.model(test_tokens(2)));
   }
@@ -190,7 +191,7 @@ TEST(Qllm, WorksOnTheOtherFamilies) {
     QllmOptions fine = options();
     fine.bits = {.weights = {.bits = 8}, .activations = {.bits = 8}};
     fine.attention = true;
-    Run run(model, fine);
+    Quantized run(model, fine);
     EXPECT_LT(run.result.ledger.blocks.back().error, 1e-3);
   }
 }

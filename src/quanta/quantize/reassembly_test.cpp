@@ -30,7 +30,7 @@ double difference(const Tensor& a, const Tensor& b) {
   return (a - b).abs().max().item<double>();
 }
 
-Tensor linear(const Tensor& x, const Tensor& w) {
+Tensor product(const Tensor& x, const Tensor& w) {
   return x.matmul(w.t());
 }
 
@@ -44,7 +44,7 @@ TEST(Disassembly, SplitsTheOutlierAndKeepsTheOutputs) {
   EXPECT_LT(difference(wide, torch::tensor({8.0 / 3, 8.0 / 3, 8.0 / 3, 1.0, 1.0, 2.0}).unsqueeze(0)), 1e-6);
   EXPECT_NEAR(wide.abs().max().item<double>(), 8.0 / 3, 1e-6);
   const auto w = random_tensor({5, 4}, 1).to(torch::kFloat32);
-  EXPECT_LT(difference(linear(wide, plan->apply_weight(w)), linear(x, w)), 1e-5);
+  EXPECT_LT(difference(product(wide, plan->apply_weight(w)), product(x, w)), 1e-5);
   EXPECT_EQ(plan->width(), 6);
 }
 
@@ -55,7 +55,7 @@ TEST(Assembly, CostsWhatTheOutputsChange) {
   EXPECT_NEAR(merge_costs(x, w)[0][1].item<double>(), 16.25, 1e-12);
   const Reassembly merged({1, 1}, {0, 0});
   Reassembly plan = merged;
-  const auto change = linear(plan.forward(x), plan.apply_weight(w)) - linear(x, w);
+  const auto change = product(plan.forward(x), plan.apply_weight(w)) - product(x, w);
   EXPECT_NEAR(change.square().sum().item<double>(), 16.25, 1e-5);
 }
 
@@ -68,7 +68,7 @@ TEST(Assembly, ExactCostIsTheSquaredChangeOfAnyPair) {
       for (int64_t k = 0, next = 0; k < 6; ++k) group.push_back(k == i ? j : next++);
       for (int64_t k = i + 1; k < 6; ++k) group[size_t(k)] = k - 1;
       Reassembly plan(Indices(6, 1), group);
-      const auto change = linear(plan.forward(x), plan.apply_weight(w)) - linear(x, w);
+      const auto change = product(plan.forward(x), plan.apply_weight(w)) - product(x, w);
       EXPECT_NEAR(change.square().sum().item<double>(), costs[i][j].item<double>(), 1e-5);
     }
 }
@@ -89,7 +89,7 @@ TEST(Assembly, IdenticalChannelsMergeForNothing) {
   EXPECT_LT(costs[3][0].item<double>(), 1e-12);
   for (const Indices& group : {Indices{0, 1, 1, 2}, Indices{0, 1, 2, 0}}) {
     Reassembly plan(Indices(4, 1), group);
-    EXPECT_LT(difference(linear(plan.forward(x), plan.apply_weight(w)), linear(x, w)), 1e-6);
+    EXPECT_LT(difference(product(plan.forward(x), plan.apply_weight(w)), product(x, w)), 1e-6);
   }
 }
 
@@ -124,7 +124,9 @@ TEST(Assembly, KeepsTheWidthAndNeverMergesSplitChannels) {
       int64_t k = 0;
       for (int64_t i = 0; i < C; ++i)
         for (int64_t n = 0; n < plan->repeat()[size_t(i)]; ++n, ++k)
-          if (plan->repeat()[size_t(i)] > 1) EXPECT_EQ(size[plan->group()[size_t(k)]], 1) << "sub-channel " << k;
+          if (plan->repeat()[size_t(i)] > 1) {
+            EXPECT_EQ(size[plan->group()[size_t(k)]], 1) << "sub-channel " << k;
+          }
     }
     const auto none = assemble(Indices(size_t(C), 1), costs);
     EXPECT_TRUE(torch::equal(none->matrix(), torch::eye(C)));
@@ -214,8 +216,8 @@ TEST(Reassembly, IsItsSpec) {
 TEST(Reassembly, Errors) {
   const auto error = [](auto f, const std::string& text) { EXPECT_THAT(f, ThrowsMessage<Error>(HasSubstr(text))); };
   error([] { disassemble(torch::ones(3), 0); }, "a threshold of 0");
-  error([] { disassemble(torch::tensor({1.0, NAN}), 1); }, "not finite");
-  error([] { thresholds(torch::tensor({1.0, INFINITY}), 1); }, "not finite");
+  error([] { disassemble(torch::tensor({1.0, double(NAN)}), 1); }, "not finite");
+  error([] { thresholds(torch::tensor({1.0, double(INFINITY)}), 1); }, "not finite");
   error([] { assemble({4, 1, 1, 1}, torch::ones({4, 4})); }, "only 2 channels can be merged");
   error([] { Reassembly({1, 1}, {0, 1}).apply_weight(torch::ones({2, 3})); }, "a plan of 2 channels");
   const nlohmann::json good = Reassembly({1, 2, 1}, {0, 1, 2, 0}).spec();

@@ -40,10 +40,13 @@ TEST(SmoothQuant, EightBitsKeepTheModelAndOutliersAreSmoothed) {
       return quantize_in_memory(model, test_tokens(16), method, {.work = folder.path(), .allow_ruined = true});
     };
     const auto eight = run(0.5, 8);
-    EXPECT_LT(eight.ledger.blocks.back().error, 1e-3);
+    EXPECT_LT(eight.ledger.blocks.back().error, 5e-3);
     for (const auto& slot : {eight.model->blocks[0]->query, eight.model->blocks[0]->key, eight.model->blocks[0]->value})
       EXPECT_TRUE(slot.as<DynamicAffine>());
-    if (family == Family::Llama) EXPECT_LT(run(0.5, 4).ledger.blocks[0].error, 0.5 * run(0, 4).ledger.blocks[0].error);
+    if (family == Family::Llama) {
+      const auto query = run(0.5, 4).ledger.blocks[0].layers[0];
+      EXPECT_LT(query.error, 0.5 * query.rounded_error);
+    }
   }
 }
 

@@ -61,6 +61,11 @@ class Study {
   void add(const std::string& name, const std::function<void(QllmOptions&)>& change, bool ablation = false);
   const Row& row(const std::string& name) const;
   const Values& excess(const std::string& name) const { return row(name).excess; }
+  /// The mean excess over the seeds that have ablations.
+  double ablated(const std::string& name) const {
+    const Values& all = excess(name);
+    return mean(Values(all.begin(), all.begin() + std::min<int>(get<int>("ablation.seeds"), int(all.size()))));
+  }
   void measure(int seed);
   void check(const std::string& name, bool holds, const std::string& detail) {
     report_.checks.push_back({name, holds, detail});
@@ -159,9 +164,7 @@ void Study::measure(int index) {
   const auto outliers = get<std::string>("outliers");
   LanguageSubject planted = clean;
   if (!outliers.empty()) {
-    planted.model = LanguageModel(clean.model->config());
-    copy_values(*clean.model, *planted.model);
-    planted.model->eval();
+    planted.model = copy(clean.model);
     inject_outliers(planted.model, parse_outliers(outliers, seed));
   }
   const auto perplexity = [&](const LanguageModel& model) { return score_sequences(model, clean.test).perplexity(); };
@@ -238,10 +241,9 @@ void Study::checks() {
   check("Each block's squared error is smaller after the merged correction than before", better,
         fmt::format("from {} to {} ({} not merged)", list(before), list(merged), list(unmerged)));
   if (get<int>("ablation.seeds") == 0) return;
-  const auto average = [&](const char* name) { return mean(excess(name)); };
-  const double pruned = average("reassembly: pruning instead of merging");
-  check("Merging channels is better than pruning them, in the mean", average(kReassembly) < pruned,
-        fmt::format("{:.4f} against {:.4f}", average(kReassembly), pruned));
+  const double merging = ablated(kReassembly), pruning = ablated("reassembly: pruning instead of merging");
+  check("Merging channels is better than pruning them, in the mean", merging < pruning,
+        fmt::format("{:.4f} against {:.4f}", merging, pruning));
 }
 
 void Study::sections() {
@@ -308,9 +310,9 @@ void Study::sections() {
        .figures = {bar_plot(losses, "First seed")}});
   if (get<int>("ablation.seeds") == 0) return;
   Section section{.title = "Ablations", .text = "", .tables = {table("Perplexity", true)}, .figures = {}};
-  std::vector<std::pair<double, double>> ranks{{double(options_.correction.rank), mean(excess(kBoth))}};
+  std::vector<std::pair<double, double>> ranks{{double(options_.correction.rank), ablated(kBoth)}};
   for (const auto rank : get<std::vector<int64_t>>("ablation.ranks"))
-    ranks.emplace_back(double(rank), mean(excess(fmt::format("both, rank {}", rank))));
+    ranks.emplace_back(double(rank), ablated(fmt::format("both, rank {}", rank)));
   std::sort(ranks.begin(), ranks.end());
   Series series{.name = "", .x = {}, .y = {}};
   for (const auto& [rank, x] : ranks) {
