@@ -32,7 +32,7 @@ Tensor ids(const LanguageConfig& config) {
 LanguageConfig gpt2() {
   LanguageConfig c = LanguageConfig::llama(30, 32, 48, 2, 4, 16);
   c.family = Family::Gpt2;
-  c.activation = Activation::GeluTanh;
+  c.activation = MlpActivation::GeluTanh;
   c.tied = c.attention_bias = c.output_bias = c.mlp_bias = true;
   return c;
 }
@@ -48,7 +48,7 @@ std::vector<LanguageConfig> configs() {
   tied.tied = tied.attention_bias = tied.output_bias = tied.mlp_bias = true;
   LanguageConfig opt = gpt2();
   opt.family = Family::Opt;
-  opt.activation = Activation::Relu;
+  opt.activation = MlpActivation::Relu;
   return {plain, odd, tied, gpt2(), opt};
 }
 
