@@ -9,6 +9,7 @@ import pathlib
 import random
 import shutil
 import sys
+import unicodedata
 
 import sentencepiece
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -44,7 +45,8 @@ def texts():
         parts = [rng.choice(HARD), rng.choice(HARD), corpus[(s := rng.randrange(len(corpus))) : s + 20]]
         rng.shuffle(parts)
         result.append("".join(parts))
-    codes = [c for c in range(0x30000) if not 0xD800 <= c < 0xE000]
+    # The libraries' tables are of several versions of Unicode: 13, 16 and 17. What 3.2 had is alike in all.
+    codes = [c for c in range(0x30000) if unicodedata.ucd_3_2_0.category(chr(c)) not in ("Cn", "Cs")]
     for _ in range(500):
         result.append("".join(chr(rng.choice(codes)) if rng.random() < 0.6 else rng.choice(ALPHABET) for _ in range(20)))
     return result
@@ -189,7 +191,20 @@ def sentence_answers(processor):
         yield {"text": text, "ids": ids, "special": [processor.bos_id(), *ids], "decoded": None if "\ufffd" in decoded else decoded}
 
 
-def sentencepiece_model(name, change=None, **options):
+def mark_unused(model):
+    """The model with each third piece of several characters unused: its message ends with the type 5."""
+    result, at, index = b"", 0, 0
+    while model[at] == 0x0A and model[at + 1] < 126:  # the pieces come first
+        piece = model[at + 2 : (end := at + 2 + model[at + 1])]
+        text = piece[2 : 2 + piece[1]].decode()
+        if index % 3 == 0 and len(text) > 1 and len(piece) == 7 + piece[1]:  # a text and a score: a normal piece
+            piece += b"\x18\x05"
+        result += bytes([0x0A, len(piece)]) + piece
+        at, index = end, index + 1
+    return result + model[at:]
+
+
+def sentencepiece_model(name, unused=False, **options):
     folder = out / ("sp_" + name)
     folder.mkdir(parents=True, exist_ok=True)
     lines = [line for line in corpus[:400000].splitlines() if line] + [t for t in HARD if t.strip() and "\0" not in t]
@@ -197,9 +212,10 @@ def sentencepiece_model(name, change=None, **options):
     sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(lines), model_prefix=str(folder / "tokenizer"), **settings)
     (folder / "tokenizer.vocab").unlink()
     processor = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
-    if change:
-        change(processor)
-        (folder / "tokenizer.model").write_bytes(processor.serialized_model_proto())
+    if unused:
+        (folder / "tokenizer.model").write_bytes(mark_unused(processor.serialized_model_proto()))
+        processor.load(str(folder / "tokenizer.model"))
+        assert any(map(processor.is_unused, range(processor.get_piece_size())))
     (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "LlamaTokenizer"}')
     write("sp_" + name, sentence_answers(processor))
 
@@ -217,9 +233,8 @@ sentencepiece_model("unigram", model_type="unigram")
 sentencepiece_model("unigram_bytes", model_type="unigram", byte_fallback=True, **plain)
 sentencepiece_model("unigram_symbols", model_type="unigram", user_defined_symbols=symbols, normalization_rule_name="nfkc_cf")
 sentencepiece_model("unigram_nfkc", model_type="unigram", normalization_rule_name="nfkc", remove_extra_whitespaces=False)
-keep = lambda p: p.SetVocabulary([p.id_to_piece(i) for i in range(p.get_piece_size()) if i % 3])
-sentencepiece_model("bpe_unused", keep, model_type="bpe", byte_fallback=True, **plain)
-sentencepiece_model("unigram_unused", keep, model_type="unigram")
+sentencepiece_model("bpe_unused", unused=True, model_type="bpe", byte_fallback=True, **plain)
+sentencepiece_model("unigram_unused", unused=True, model_type="unigram")
 
 for folder in map(pathlib.Path, folders):
     name = "given_" + folder.name

@@ -782,7 +782,8 @@ std::string BpeTokenizer::decode(const std::vector<int64_t>& ids, bool special) 
     require(id >= 0 && id < size(), "the id {} is outside the vocabulary of {}", id, size());
     const int32_t added = added_index_[size_t(id)];
     if (added >= 0 && added_[size_t(added)].special && !special) continue;
-    texts.push_back(added >= 0 || !byte_level_ ? tokens_[size_t(id)] : bytes_[size_t(id)]);
+    const std::string& text = added >= 0 ? tokens_[size_t(id)] : bytes_[size_t(id)];
+    texts.push_back(added >= 0 && added_[size_t(added)].normalized ? normalize(text) : text);
   }
   for (const Undo& step : undo_) switch (step.kind) {
       case Undo::Kind::ByteLevel:  // bytes_ has done it

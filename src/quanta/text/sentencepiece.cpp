@@ -251,7 +251,7 @@ class SentencePieceTokenizer : public Tokenizer {
   std::vector<int> bytes_;  // one a piece; -1 for what is no byte
   size_t longest_ = 0;
   bool cuts_at_marks_ = false;  // no piece crosses a space mark's left side
-  float least_ = 0, greatest_ = 0;
+  float least_ = 0;
   Trie trie_, user_defined_, named_;
   std::optional<int64_t> bos_{}, eos_{}, unknown_{};
   bool add_bos_ = false, add_eos_ = false;
@@ -281,7 +281,7 @@ SentencePieceTokenizer::SentencePieceTokenizer(SentencePieceModel model, std::st
   byte_ids_.fill(-1);
   bytes_.assign(model_.pieces.size(), -1);
   cuts_at_marks_ = true;
-  float least = std::numeric_limits<float>::max(), greatest = std::numeric_limits<float>::lowest();
+  float least = std::numeric_limits<float>::infinity();
   for (size_t k = 0; k < model_.pieces.size(); ++k) {
     const auto& [text, score, type] = model_.pieces[k];
     const auto id = int32_t(k);
@@ -296,7 +296,6 @@ SentencePieceTokenizer::SentencePieceTokenizer(SentencePieceModel model, std::st
     }
     if (type == PieceType::Normal) {
       least = std::min(least, score);
-      greatest = std::max(greatest, score);
     } else if (type == PieceType::UserDefined) {
       user_defined_[text] = id;
     } else if (type == PieceType::Unknown) {
@@ -314,8 +313,7 @@ SentencePieceTokenizer::SentencePieceTokenizer(SentencePieceModel model, std::st
   }
   require(!model_.byte_fallback || std::find(byte_ids_.begin(), byte_ids_.end(), -1) == byte_ids_.end(),
           "{}: the model falls back to bytes but lacks some of the 256 byte pieces", name);
-  least_ = least <= greatest ? least : 0;
-  greatest_ = least <= greatest ? greatest : 0;
+  if (!std::isinf(least)) least_ = least;
 
   std::vector<float> scores;
   for (const auto& p : model_.pieces) scores.push_back(p.score);
@@ -500,8 +498,9 @@ void SentencePieceTokenizer::encode_unigram(std::string_view text, std::vector<i
   };
   std::vector<Best> best(text.size() + 1);
   const float unknown_score = least_ - kUnknownPenalty;
-  const auto reach = [&](size_t begin, size_t end, double sum, int32_t id) {
-    if (best[end].begin < 0 || sum > double(best[end].score)) best[end] = {float(sum), int64_t(begin), id};
+  const auto reach = [&](size_t begin, size_t end, float score, int32_t id) {
+    const float sum = best[begin].score + score;
+    if (best[end].begin < 0 || sum > best[end].score) best[end] = {sum, int64_t(begin), id};
   };
   for (size_t at = 0; at < text.size();) {
     const auto bytes = size_t(character_at(text, at).bytes);
@@ -509,12 +508,10 @@ void SentencePieceTokenizer::encode_unigram(std::string_view text, std::vector<i
     trie_.visit_prefixes(text, at, [&](size_t length, int32_t id) {
       const auto& p = piece(id);
       if (p.type == PieceType::Unused) return;
-      // A user-defined piece always wins.
-      const double score = p.type == PieceType::UserDefined ? double(float(length) * greatest_) - 0.1 : double(p.score);
-      reach(at, at + length, score + double(best[at].score), id);
+      reach(at, at + length, p.type == PieceType::UserDefined ? 0 : p.score, id);  // the others' scores are below 0
       single = single || length == bytes;
     });
-    if (!single) reach(at, at + bytes, double(unknown_score + best[at].score), -1);
+    if (!single) reach(at, at + bytes, unknown_score, -1);
     at += bytes;
   }
   std::vector<std::pair<std::string_view, int32_t>> path;
