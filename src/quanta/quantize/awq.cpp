@@ -60,13 +60,13 @@ Tensor clip_weight(const Tensor& w, const Tensor& h, const GridRule& rule) {
   Tensor best = w, least;
   for (int i = 0; i < kShares / 2; ++i) {
     const Tensor limit = largest * (1 - double(i) / kShares);
-    const Tensor clipped = torch::clamp(w.view({N, -1, g}), -limit, limit).view_as(w);
+    const Tensor clipped = torch::clamp(w.view({N, -1, g}), -limit, limit).reshape_as(w);
     const Tensor error = group_errors(rtn(clipped, rule).weight - w, h, g).unsqueeze(-1);
     if (i == 0) {
       least = error;
       continue;
     }
-    best = torch::where(error < least, clipped.view({N, -1, g}), best.view({N, -1, g})).view_as(w);
+    best = torch::where(error < least, clipped.view({N, -1, g}), best.view({N, -1, g})).reshape_as(w);
     least = torch::minimum(error, least);
   }
   const auto loss = [&](const Tensor& candidate) { return output_error(w, rtn(candidate, rule).weight, h); };
