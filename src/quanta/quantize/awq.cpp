@@ -55,20 +55,18 @@ AwqScales search_scales(const Tensor& m, const std::vector<Tensor>& weights, con
 }
 
 Tensor clip_weight(const Tensor& w, const Tensor& h, const GridRule& rule) {
-  const int64_t N = w.size(0), g = rule.span() == 0 ? w.size(1) : rule.span();
-  const Tensor largest = w.view({N, -1, g}).abs().amax(-1, true);  // [N, K / g, 1]
-  Tensor best = w, least;
+  const int64_t g = rule.span() == 0 ? w.size(1) : rule.span();
+  const Tensor parts = w.reshape({w.size(0), -1, g}),
+               largest = parts.abs().amax(-1, true);  // [N, K / g, g], [N, K / g, 1]
+  Tensor best = parts, least;
   for (int i = 0; i < kShares / 2; ++i) {
-    const Tensor limit = largest * (1 - double(i) / kShares);
-    const Tensor clipped = torch::clamp(w.view({N, -1, g}), -limit, limit).reshape_as(w);
-    const Tensor error = group_errors(rtn(clipped, rule).weight - w, h, g).unsqueeze(-1);
-    if (i == 0) {
-      least = error;
-      continue;
-    }
-    best = torch::where(error < least, clipped.view({N, -1, g}), best.view({N, -1, g})).reshape_as(w);
-    least = torch::minimum(error, least);
+    const Tensor limit = largest * (1 - double(i) / kShares), clipped = torch::clamp(parts, -limit, limit);
+    const Tensor whole = clipped.reshape(w.sizes()).contiguous();
+    const Tensor error = group_errors(rtn(whole, rule).weight - w, h, g).unsqueeze(-1);
+    best = i == 0 ? parts : torch::where(error < least, clipped, best);
+    least = i == 0 ? error : torch::minimum(error, least);
   }
+  best = best.reshape(w.sizes()).contiguous();
   const auto loss = [&](const Tensor& candidate) { return output_error(w, rtn(candidate, rule).weight, h); };
   return loss(best) < loss(w) ? best : w;
 }

@@ -36,9 +36,10 @@ QllmOptions options() {
 }
 
 struct Quantized {
-  explicit Quantized(const LanguageModel& model, const QllmOptions& options)
+  Quantized(const LanguageModel& model, const QllmOptions& options, int64_t sequences = 24)
       : method(options),
-        result(quantize_in_memory(model, test_tokens(24), method, {.work = folder.path(), .allow_ruined = true})) {}
+        result(
+            quantize_in_memory(model, test_tokens(sequences), method, {.work = folder.path(), .allow_ruined = true})) {}
   TemporaryFolder folder;
   QllmMethod method;
   BlockwiseResult result;
@@ -170,14 +171,14 @@ TEST(Qllm, GroupsOfBlocksAndTheLastNormsBias) {
 }
 
 TEST(Qllm, DoesNotDependOnTheNumberOfThreads) {
-  const LanguageModel model = planted();
+  const LanguageModel model = test_language_model(test_config(Family::Llama, 1));
   std::vector<Tensor> logits;
   const int before = threads();
-  QllmOptions large_batches = options();
-  large_batches.training = {.epochs = 1, .batch = 24, .rate = 1e-3};
+  QllmOptions large_batches = options();  // of which several threads have a part each
+  large_batches.training = {.epochs = 2, .batch = 100, .rate = 1e-3};
   for (const int count : {1, 2}) {
     set_threads(count);
-    Quantized run(model, large_batches);
+    Quantized run(model, large_batches, 100);
     const torch::NoGradGuard no_grad;
     logits.push_back(run.result.model(test_tokens(2)));
   }

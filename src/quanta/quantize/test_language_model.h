@@ -13,7 +13,7 @@ inline LanguageConfig test_config(Family family, int64_t layers = 3) {
   LanguageConfig config = LanguageConfig::llama(40, 32, 64, layers, 4, 24);
   config.family = family;
   if (family == Family::Llama) return config;
-  config.activation = family == Family::Opt ? Activation::Relu : Activation::GeluTanh;
+  config.activation = family == Family::Opt ? MlpActivation::Relu : MlpActivation::GeluTanh;
   config.attention_bias = config.output_bias = config.mlp_bias = config.tied = true;
   return config;
 }
