@@ -39,10 +39,12 @@ LanguageConfig gpt2() {
 
 std::vector<LanguageConfig> configs() {
   LanguageConfig plain = LanguageConfig::llama(50, 64, 128, 2, 4, 32);
-  LanguageConfig odd = LanguageConfig::llama(50, 60, 104, 2, 12, 32);  // neither is a power of two, nor are the heads
+  LanguageConfig odd = LanguageConfig::llama(50, 60, 104, 2, 6, 32);  // neither is a power of two, nor are the heads
+  odd.heads = 12;
   odd.head_dim = 4;
   odd.kv_heads = 3;
-  LanguageConfig tied = LanguageConfig::llama(50, 40, 52, 2, 8, 32);
+  LanguageConfig tied = LanguageConfig::llama(50, 40, 52, 2, 4, 32);
+  tied.heads = 8;
   tied.head_dim = 12;
   tied.kv_heads = 2;
   tied.tied = tied.attention_bias = tied.output_bias = tied.mlp_bias = true;
@@ -147,10 +149,10 @@ TEST(Rotate, SaysWhatItCannotDo) {
     }
     return "";
   };
-  EXPECT_THAT(message(LanguageConfig::llama(50, 66, 128, 2, 2, 32)), HasSubstr("residual stream of 66"));
+  EXPECT_THAT(message(LanguageConfig::llama(50, 66, 128, 2, 3, 32)), HasSubstr("residual stream of 66"));
   EXPECT_THAT(message(LanguageConfig::llama(50, 48, 128, 2, 3, 32)), HasSubstr("heads off"));
   EXPECT_THAT(message(LanguageConfig::llama(50, 64, 126, 2, 4, 32)), HasSubstr("inner width of 126"));
-  EXPECT_EQ(message(LanguageConfig::llama(50, 66, 126, 2, 2, 32),
+  EXPECT_EQ(message(LanguageConfig::llama(50, 66, 126, 2, 1, 32),
                     {.kind = RotateOptions::Kind::Random, .values = false, .online_inner = false}),
             "");
   LanguageModel model(LanguageConfig::llama(50, 64, 128, 1, 4, 32));

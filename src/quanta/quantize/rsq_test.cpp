@@ -157,7 +157,7 @@ TEST(Rsq, PlantedImportanceIsProtected) {
 TEST(Rsq, SaysWhatItCannotDo) {
   EXPECT_THROW(RsqMethod(RsqOptions{.power = 3}), Error);
   EXPECT_THROW(RsqMethod(RsqOptions{.flow = {.activations = 1}}), Error);
-  EXPECT_THROW(RsqMethod(RsqOptions{}).check(LanguageConfig::llama(50, 66, 128, 2, 2, 32)), Error);
+  EXPECT_THROW(RsqMethod(RsqOptions{}).check(LanguageConfig::llama(50, 66, 128, 2, 3, 32)), Error);
   EXPECT_THROW(
       RsqMethod(RsqOptions{.e8p = true, .rotation = std::nullopt}).check(LanguageConfig::llama(50, 36, 64, 1, 4, 32)),
       Error);
