@@ -840,6 +840,9 @@ Vocabulary BpeTokenizer::vocabulary() const {
           "ends)");
   if (byte_level_) {
     v.model = "gpt2";
+    for (const Rewrite& step : rewrites_)  // readers of GGUF take texts as they are; most are composed (NFC) already
+      require(step.kind == Rewrite::Kind::Nfc,
+              "GGUF has no place for the normalizer of a byte-level tokenizer (other than NFC, which it leaves out)");
     int patterns = 0;
     for (const Cut& cut : cuts_) {
       v.add_space_prefix |= cut.kind == Cut::Kind::PrefixSpace;

@@ -163,6 +163,16 @@ TEST(ByteBpe, RefusesDamagedFiles) {
   EXPECT_THROW(parse_json("{\"a\": \"\xff\"}", "bytes"), Error);
 }
 
+TEST(ByteBpe, NormalizedAddedTokensDecodeToWhatWasFound) {
+  json d = document({"\u0439"}, {});
+  d["normalizer"] = {{"type", "NFD"}};
+  d["added_tokens"] = {{{"id", 256}, {"content", "\u0439"}, {"special", false}, {"normalized", true}}};
+  const auto t = parse_tokenizer_json(d, "t");
+  EXPECT_EQ(t->encode("\u0439\u0438\u0306"), (Ids{256, 256}));
+  EXPECT_EQ(t->decode({256}), "\u0438\u0306");
+  EXPECT_THROW(t->vocabulary(), Error);  // GGUF would leave NFD out
+}
+
 TEST(LoadTokenizer, ReadsTheOlderFiles) {
   testing::TemporaryFolder folder;
   json vocab = document({"he", "</s>"}, {}).at("model").at("vocab");

@@ -88,6 +88,16 @@ TEST(SentencePiece, UnigramTakesTheBestOfAllSegmentations) {
   }
 }
 
+// What sentencepiece 0.2.3 gives for this model: the user-defined piece costs nothing, whatever its score.
+TEST(SentencePiece, UnigramTakesUserDefinedPiecesForNothing) {
+  SentencePieceModel m = model(Kind::Unigram, {{"a", -8}, {"b", -8}, {"ab", -1}, {"ba", -1}});
+  m.pieces.push_back({"bab", -100, PieceType::UserDefined});
+  m.add_dummy_prefix = false;
+  const auto t = sentencepiece_tokenizer(m, "m");
+  EXPECT_EQ(t->encode("babbab"), (std::vector<int64_t>{7, 7}));
+  EXPECT_EQ(t->encode("aabab"), (std::vector<int64_t>{3, 5, 5}));
+}
+
 TEST(SentencePiece, RefusesDamagedFiles) {
   const std::string good = serialize_sentencepiece(model(Kind::Bpe, {{"a", -9}}));
   for (size_t length = 0; length < good.size(); ++length) {
