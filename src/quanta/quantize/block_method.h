@@ -61,6 +61,8 @@ class BlockMethod {
   virtual int64_t memory(const LanguageConfig&) const { return 0; }
   /// The same at least, with more passes over the data.
   virtual int64_t least_memory(const LanguageConfig& config) const { return memory(config); }
+  /// The part of these that is used only while a layer is solved, when no sequence is on its way.
+  virtual int64_t workspace(const LanguageConfig&) const { return 0; }
   /// Multiply-adds for a block and so many tokens of calibration, besides two forward passes.
   virtual double operations(const LanguageConfig&, int64_t /*tokens*/) const { return 0; }
   /// Error if the method cannot work on such a model (a group that does not divide a layer's inputs, a head dimension

@@ -66,6 +66,10 @@ int64_t LayerwiseMethod::least_memory(const LanguageConfig& config) const {
   return (1 + kSolver) * largest_hessian(config);
 }
 
+int64_t LayerwiseMethod::workspace(const LanguageConfig& config) const {
+  return kSolver * largest_hessian(config);
+}
+
 double LayerwiseMethod::operations(const LanguageConfig& config, int64_t tokens) const {
   double all = 0;
   for (const auto& stage : linear_shapes(config)) {

@@ -23,6 +23,7 @@ class LayerwiseMethod : public BlockMethod {
   std::vector<LayerResult> quantize(std::vector<DecoderBlock>& blocks, const BlockInputs& inputs) override;
   int64_t memory(const LanguageConfig& config) const override;
   int64_t least_memory(const LanguageConfig& config) const override;
+  int64_t workspace(const LanguageConfig& config) const override;
   double operations(const LanguageConfig& config, int64_t tokens) const override;
 
  protected:

@@ -116,7 +116,9 @@ Plan make_plan(const PlanRequest& request, const BlockMethod& method) {
   const int64_t ends = kFloat * ends_values(config), block = kFloat * block_values(config) * method.group();
   const int64_t flight = data ? threads() * sequence_bytes(config, request.length) : 0;
   const int64_t wanted = data ? method.memory(config) : 0, least = data ? method.least_memory(config) : 0;
-  const int64_t fixed = kProgram + block + flight;
+  const int64_t workspace = data ? std::min(method.workspace(config), least) : 0,
+                spare = std::max<int64_t>(0, flight - workspace);
+  const int64_t fixed = kProgram + block + spare;
   const int64_t ram = request.ram ? request.ram : sysconf(_SC_AVPHYS_PAGES) * sysconf(_SC_PAGESIZE);
   plan.statistics = std::clamp(ram - fixed, least, std::max(least, wanted));
   plan.memory = std::max(kProgram + ends + flight, fixed + plan.statistics);
