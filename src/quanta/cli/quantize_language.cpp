@@ -64,6 +64,12 @@ int64_t parse_size(const std::string& text) {
   return int64_t(value * found->second);
 }
 
+/// A file's text, or of a text that Quanta knows the first nine tenths (to calibrate on) or the rest (to measure on).
+std::string text_of(const std::string& name, std::string TextSplits::*part) {
+  if (fs::exists(name)) return read_text(name);
+  return load_text(name, {}, [](const std::string& line) { log_info("{}", line); }).*part;
+}
+
 struct Trial {
   std::string method;
   int bits = 0;
@@ -132,13 +138,13 @@ Job::Job(const LanguageQuantizeOptions& options)
   };
   std::string calibration, text;
   if (!options_.calibration.empty()) {
-    calibration = read_text(options_.calibration);
+    calibration = text_of(options_.calibration, &TextSplits::train);
     tokens_ =
         random_windows(windows(calibration), options_.samples, options_.length, options_.seed, options_.calibration)
             .tokens;
   }
   if (!options_.text.empty()) {
-    text = read_text(options_.text);
+    text = text_of(options_.text, &TextSplits::test);
     if (!calibration.empty()) require_disjoint(calibration, text);
     const torch::Tensor stream = windows(text);
     int64_t count = stream.numel() / options_.length;
@@ -434,12 +440,16 @@ void add_language_options(CLI::App& command, LanguageQuantizeOptions& options) {
   option("--group", options.group, "Inputs that share a scale; -1: the whole row")->capture_default_str();
   flag("--symmetric", options.symmetric, "Grids without a zero point");
   flag("--search", options.search, "Shrink each range to where it errs least (norm 2.4)");
-  option("--calib", options.calibration, "Text to calibrate on: .txt or .jsonl, also .gz")->type_name("FILE");
+  option("--calib", options.calibration,
+         "Text to calibrate on: .txt or .jsonl, also .gz, or tiny-shakespeare (its first part)")
+      ->type_name("FILE");
   option("--samples", options.samples, "Sequences of it")->check(CLI::Range(1, 1 << 20))->capture_default_str();
   option("--length", options.length, "Tokens of a sequence (default: the model's positions, at most 2048)")
       ->check(CLI::Range(2, 1 << 20))
       ->type_name("N");
-  option("--text", options.text, "Text to measure perplexity on, of the float model too")->type_name("FILE");
+  option("--text", options.text,
+         "Text to measure perplexity on, of the float model too; tiny-shakespeare: its last tenth")
+      ->type_name("FILE");
   option("--windows", options.windows, "The first so many windows of it only")
       ->check(CLI::PositiveNumber)
       ->type_name("N");
