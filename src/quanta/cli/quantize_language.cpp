@@ -173,6 +173,8 @@ GgufType Job::gguf_type(int bits) const {
 
 std::shared_ptr<const GridRule> Job::make_rule(int bits) const {
   if (options_.format == "gguf") return std::make_shared<GgufRule>(gguf_type(bits));
+  if (options_.format == "safetensors" && bits > 4 && bits != 8)
+    throw UsageError(fmt::format("GPTQ's layout holds 2, 3, 4 or 8 bits, not {}: choose one, or --format float", bits));
   return std::make_shared<AffineGrid>(
       AffineGridOptions{.bits = bits,
                         .kind = options_.symmetric ? AffineKind::Symmetric : AffineKind::Asymmetric,
@@ -319,24 +321,27 @@ void Job::report(const std::vector<Outcome>& outcomes, const Plan& plan) const {
   Table table{.caption = "KL: of the predictions against the float model on calibration text, nats a token",
               .columns = {"", "bits", "perplexity", "weights, MB", "KL", "worst layer's error", "seconds"},
               .rows = {}};
-  ScatterPlot plot{.title = "",
-                   .x = {.label = "weights, MB", .log = true},
-                   .y = {.label = "perplexity", .log = true},
-                   .points = {},
-                   .pareto = false};
+  std::map<std::string, Series> curves;  // nats a token above the float model, by method
   for (const Outcome& o : outcomes) {
     table.rows.push_back({o.method, o.bits ? fmt::format("{}", o.bits) : "",
                           o.perplexity > 0 ? fmt::format("{:.4f}", o.perplexity) : "",
                           fmt::format("{:.2f}", double(o.bytes) / 1e6), fmt::format("{:.4g}", o.kl),
                           fmt::format("{:.3g}", o.worst), fmt::format("{:.1f}", o.seconds)});
-    if (o.perplexity > 0)
-      plot.points.push_back(
-          {double(o.bytes) / 1e6, o.perplexity, o.bits ? fmt::format("{} {}", o.method, o.bits) : o.method, ""});
+    if (o.perplexity > 0 && o.bits > 0) {
+      Series& curve = curves[o.method];
+      curve.name = o.method;
+      curve.x.push_back(double(o.bytes) / 1e6);
+      curve.y.push_back(std::log(o.perplexity / outcomes.front().perplexity));
+    }
     if (o.perplexity > 0)
       page.results.push_back({.name = fmt::format("{} {} perplexity", o.method, o.bits), .value = o.perplexity});
   }
   Section section{.title = "Perplexity and size", .tables = {table}};
-  if (!plot.points.empty()) section.figures.push_back(scatter_plot(plot, "Size and perplexity"));
+  if (!curves.empty()) {
+    LinePlot plot{.title = "", .x = {.label = "weights, MB"}, .y = {.label = "nats a token above float"}, .series = {}};
+    for (const auto& [method, curve] : curves) plot.series.push_back(curve);
+    section.figures.push_back(line_plot(plot, "Size and what it costs in prediction"));
+  }
   page.sections.push_back(section);
   Table layers{.caption = "", .columns = {"layers", "count", "outputs", "inputs", "runs as", "why"}, .rows = {}};
   for (const PlanLayer& l : plan.layers)
@@ -357,7 +362,7 @@ void Job::report(const std::vector<Outcome>& outcomes, const Plan& plan) const {
       kl.y.push_back(block.kl);
       for (const LedgerLayer& layer : block.layers) {
         if (layer.error <= 0 || layer.rounded_error <= 0) continue;
-        bars.groups.push_back(layer.name);
+        bars.groups.push_back(fmt::format("{} {}", block.block, layer.name.substr(layer.name.rfind('.') + 1)));
         bars.bars[0].values.push_back(layer.error);
         bars.bars[1].values.push_back(layer.rounded_error);
       }

@@ -5,8 +5,9 @@
 
 namespace quanta {
 
-/// Sixteen-bit floating-point numbers as their bits: IEEE binary16 ("half", F16) and bfloat16 (BF16), the upper half of a
-/// float. To float is exact; from float rounds to nearest, ties to even, beyond the range to infinity. A NaN stays one.
+/// Sixteen-bit floating-point numbers as their bits: IEEE binary16 ("half", F16) and bfloat16 (BF16), the upper half of
+/// a float. To float is exact; from float rounds to nearest, ties to even, beyond the range to infinity. A NaN stays
+/// one.
 inline float half_to_float(uint16_t half) {
   const uint32_t sign = uint32_t(half & 0x8000) << 16, rest = half & 0x7fff;
   if (rest >= 0x7c00) return std::bit_cast<float>(sign | 0x7f800000 | (rest & 0x3ff) << 13);

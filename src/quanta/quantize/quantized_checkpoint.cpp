@@ -51,7 +51,8 @@ Tensor unpack_awq_words(const Tensor& words, int64_t n) {
 
 bool fits_gptq(const QuantizedMatrix& m) {
   const int64_t words = kWord / std::gcd(kWord, m.bits);
-  return !m.grid.values.defined() && !m.grid.offset.defined() && m.codes.size(0) % words == 0 &&
+  const bool known = m.bits == 2 || m.bits == 3 || m.bits == 4 || m.bits == 8;
+  return known && !m.grid.values.defined() && !m.grid.offset.defined() && m.codes.size(0) % words == 0 &&
          m.codes.size(1) % words == 0 && m.grid.zero.eq(m.grid.zero.round()).all().item<bool>() &&
          m.grid.zero.ge(0).logical_and(m.grid.zero.lt(1 << m.bits)).all().item<bool>();
 }

@@ -444,8 +444,7 @@ void Study::tables() {
     table.rows.back().push_back(fmt::format("{:.4f}", excess));
   };
   line("float", 32, float_perplexity_, 0);
-  LinePlot plot{
-      .title = "Perplexity", .x = {.label = "bits a weight"}, .y = {.label = "perplexity", .log = true}, .series = {}};
+  LinePlot plot{.title = "Perplexity", .x = {.label = "bits a weight"}, .y = {.label = "perplexity"}, .series = {}};
   for (const char* method : {"RTN", "GPTQ"})
     for (const char* groups : {"", " g32"}) {
       Series series{.name = fmt::format("{}{}", method, groups), .x = {}, .y = {}, .dashed = *groups != 0};
