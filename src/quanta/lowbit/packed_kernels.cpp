@@ -158,6 +158,11 @@ HWY_INLINE VI zeros_at(const PanelGroups& of, int64_t at) {
   if (of.zeros == nullptr) return hn::Set(di, of.zero);
   return hn::PromoteTo(di, hn::LoadU(hn::Rebind<uint8_t, decltype(di)>(), static_cast<const uint8_t*>(of.zeros) + at));
 }
+/// The same as the other side of split_sum(); zero for those that are not.
+HWY_INLINE VI zero_pair(const PanelGroups& of, int64_t at) {
+  const VI zero = of.float_zeros ? hn::Zero(di) : zeros_at(of, at);
+  return hn::Or(zero, hn::ShiftLeft<23>(zero));
+}
 HWY_INLINE VF float_zeros_at(const PanelGroups& of, int64_t at) {
   return of.float_zeros ? hn::LoadU(df, static_cast<const float*>(of.zeros) + at) : hn::ConvertTo(df, zeros_at(of, at));
 }
@@ -173,6 +178,11 @@ struct Sums {
     for (int r = 0; r < kRows; ++r)
       for (int j = 0; j < 2; ++j)
         hn::Store(hn::LoadU(df, t.from + r * t.from_stride + first + j * L), df, of[r] + j * L);
+  }
+  /// Row r plus a product for each half.
+  HWY_INLINE void add(int r, VF a0, VF b0, VF a1, VF b1) {
+    hn::Store(hn::MulAdd(a0, b0, hn::Load(df, of[r])), df, of[r]);
+    hn::Store(hn::MulAdd(a1, b1, hn::Load(df, of[r] + L)), df, of[r] + L);
   }
   HWY_INLINE void end(const PackedTile& t, int first) {
     const int there = std::min(kWidth, t.columns - first);
@@ -197,6 +207,19 @@ HWY_INLINE void fetch(const PackedTile& t, const uint8_t* unit, const uint8_t*& 
   }
 }
 
+/// Apart, so that the usual tile reads sums of activations from memory as it broadcasts them.
+template <int kRows>
+HWY_NOINLINE void add_float_zeros(const PackedTile& t, int64_t g, int first, Sums<kRows>& y) {
+  const int64_t at = g * kPackedPanel + first;
+  const VF zero0 = hn::Mul(float_zeros_at(t.of, at), scales_at(t.of, at)),
+           zero1 = hn::Mul(float_zeros_at(t.of, at + L), scales_at(t.of, at + L));
+  for (int r = 0; r < kRows; ++r) {
+    const int64_t i = g * kRows + r;
+    const VF sum = hn::Set(df, float(joined_sum(static_cast<const int32_t*>(t.x_sums)[i])) * t.x_scales[i]);
+    y.add(r, sum, zero0, sum, zero1);
+  }
+}
+
 template <int kBits, int kRows>
 void integer_tile(const PackedTile& t) {
   constexpr int kSplit = kRows == 1 ? 2 : 1;  // sums a row and vector, so that one need not wait for the last
@@ -209,15 +232,14 @@ void integer_tile(const PackedTile& t) {
     const auto* x_sums = static_cast<const int32_t*>(t.x_sums);
     for (int64_t g = 0; g < t.groups; ++g, x_scales += kRows, x_sums += kRows) {
       VI acc[kSplit][kRows][2];
-#pragma GCC unroll 2
-      for (int j = 0; j < 2; ++j) {
-        const VI zero = t.of.float_zeros ? hn::Zero(di) : zeros_at(t.of, g * kPackedPanel + first + j * L);
-        const VI pair = hn::Or(zero, hn::ShiftLeft<23>(zero));
+      const int64_t at = g * kPackedPanel + first;
+      const VI pair0 = zero_pair(t.of, at), pair1 = zero_pair(t.of, at + L);
 #pragma GCC unroll 8
-        for (int r = 0; r < kRows; ++r) {
-          acc[0][r][j] = dot_pairs(hn::Zero(di), pair, hn::Set(di, x_sums[r]));
-          if constexpr (kSplit == 2) acc[1][r][j] = hn::Zero(di);
-        }
+      for (int r = 0; r < kRows; ++r) {
+        const VI sum = hn::Set(di, x_sums[r]);
+        acc[0][r][0] = dot_pairs(hn::Zero(di), pair0, sum);
+        acc[0][r][1] = dot_pairs(hn::Zero(di), pair1, sum);
+        if constexpr (kSplit == 2) acc[1][r][0] = acc[1][r][1] = hn::Zero(di);
       }
       for (int u = 0; u < t.of.units; ++u, unit += unit_bytes(kBits), x += kUnit * kRows) {
         fetch<kBits>(t, unit, ahead);
@@ -233,21 +255,16 @@ void integer_tile(const PackedTile& t) {
           }
         }
       }
-#pragma GCC unroll 2
-      for (int j = 0; j < 2; ++j) {
-        const int64_t at = g * kPackedPanel + first + j * L;
-        const VF scale = scales_at(t.of, at);
+      const VF scale0 = scales_at(t.of, at), scale1 = scales_at(t.of, at + L);
 #pragma GCC unroll 8
-        for (int r = 0; r < kRows; ++r) {
-          VI sum = acc[0][r][j];
-          if constexpr (kSplit == 2) sum = hn::Add(sum, acc[1][r][j]);
-          VF value = hn::ConvertTo(df, sum);
-          if (HWY_UNLIKELY(t.of.float_zeros))
-            value = hn::MulAdd(float_zeros_at(t.of, at), hn::Set(df, float(joined_sum(x_sums[r]))), value);
-          float* to = y.of[r] + j * L;
-          hn::Store(hn::MulAdd(hn::Mul(value, hn::Set(df, x_scales[r])), scale, hn::Load(df, to)), df, to);
-        }
+      for (int r = 0; r < kRows; ++r) {
+        if constexpr (kSplit == 2)
+          for (int j = 0; j < 2; ++j) acc[0][r][j] = hn::Add(acc[0][r][j], acc[1][r][j]);
+        const VF x_scale = hn::Set(df, x_scales[r]);
+        y.add(r, hn::ConvertTo(df, acc[0][r][0]), hn::Mul(x_scale, scale0), hn::ConvertTo(df, acc[0][r][1]),
+              hn::Mul(x_scale, scale1));
       }
+      if (HWY_UNLIKELY(t.of.float_zeros)) add_float_zeros(t, g, first, y);
     }
     y.end(t, first);
   }
@@ -405,9 +422,37 @@ void quantize(const float* x, int64_t groups, int64_t group, int rows, int row, 
   }
 }
 
+uint64_t read(const uint8_t* from, size_t bytes) {
+  constexpr int kStreams = 4, kAhead = 1024;
+  const hn::FixedTag<uint64_t, L / 2> d;
+  const size_t part = bytes / kStreams;
+  hn::Vec<decltype(d)> sums[kStreams];
+#pragma GCC unroll 4
+  for (int s = 0; s < kStreams; ++s) sums[s] = hn::Zero(d);
+  for (size_t at = 0; at < part; at += 256)
+#pragma GCC unroll 4
+    for (int s = 0; s < kStreams; ++s)
+      for (size_t i = 0; i < 256; i += 4 * L) {
+        const uint8_t* p = from + size_t(s) * part + at + i;
+        if (i % 64 == 0) hwy::Prefetch(p + kAhead);
+        sums[s] = hn::Add(sums[s], hn::LoadU(d, reinterpret_cast<const uint64_t*>(p)));
+      }
+  return hn::GetLane(hn::SumOfLanes(d, hn::Add(hn::Add(sums[0], sums[1]), hn::Add(sums[2], sums[3]))));
+}
+
 #else  // plain loops
 
 constexpr int kMostRows = 4;
+
+uint64_t read(const uint8_t* from, size_t bytes) {
+  uint64_t sum = 0;
+  for (size_t i = 0; i < bytes; i += 8) {
+    uint64_t value;
+    std::memcpy(&value, from + i, 8);
+    sum += value;
+  }
+  return sum;
+}
 
 /// Code of output n, input i of a unit.
 template <int kBits>
@@ -557,6 +602,7 @@ PackedKernels make(std::index_sequence<kRow...>) {
   of_bits(std::integral_constant<int, 8>());
   ((k.dense[kRow + 1] = dense_tile<int(kRow) + 1>), ...);
   k.quantize = quantize;
+  k.read = read;
   return k;
 }
 

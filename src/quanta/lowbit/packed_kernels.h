@@ -77,6 +77,9 @@ struct PackedKernels {
   /// Row `row` of a tile of `rows`: groups of `group` floats, see Activations::Int8.
   void (*quantize)(const float* x, int64_t groups, int64_t group, int rows, int row, int8_t* codes, float* scales,
                    int32_t* sums);
+  /// The sum of memory's 64-bit words, as fast as one thread reads: what benchmarks compare with. A multiple of 1024
+  /// bytes.
+  uint64_t (*read)(const uint8_t* from, size_t bytes);
 };
 
 const PackedKernels& packed_kernels();

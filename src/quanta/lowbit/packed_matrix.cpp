@@ -219,6 +219,7 @@ constexpr int64_t kChunk = 1024;                   // inputs of a panel that are
 constexpr int64_t kDenseChunk = 256;               // the same for numbers: 32 KB
 constexpr int64_t kTogether = 4;                   // panels that a chunk of activations meets before the next chunk
 constexpr int64_t kCachedActivations = 512 << 10;  // of such a chunk, in all rows: stays in the second-level cache
+constexpr int64_t kMostBlock = 512;                // rows that are taken together
 constexpr float kNoBias[kPackedPanel] = {};
 
 }  // namespace
@@ -229,7 +230,8 @@ int64_t PackedMatrix::chunk(Activations activations) const {
 
 void PackedMatrix::multiply(const float* x, int64_t rows, float* y, Activations activations) const {
   require(rows >= 0, "a product needs a number of rows that is not negative, got {}", rows);
-  const int64_t block = std::clamp<int64_t>(kCachedActivations / chunk(activations), 64, 512) / 8 * 8;  // full tiles
+  const int64_t block =
+      std::clamp<int64_t>(kCachedActivations / chunk(activations), 64, kMostBlock) / 8 * 8;  // full tiles
   for (int64_t row = 0; row < rows; row += block)
     multiply_block(x + row * inputs_, std::min(block, rows - row), y + row * outputs_, activations);
 }
@@ -238,7 +240,9 @@ void PackedMatrix::multiply_block(const float* x, int64_t rows, float* y, Activa
   const PackedKernels& kernels = packed_kernels();
   const bool integer = activations == Activations::Int8;
   const int64_t tiles = (rows + kernels.most_rows - 1) / kernels.most_rows, groups = this->groups();
-  const auto first_row = [&](int64_t tile) { return rows * tile / tiles; };
+  int64_t first_rows[kMostBlock + 1];
+  for (int64_t tile = 0; tile <= tiles; ++tile) first_rows[tile] = rows * tile / tiles;
+  const auto first_row = [&](int64_t tile) { return first_rows[tile]; };
 
   thread_local Interleaved memory;
   Interleaved& in = memory;
@@ -333,23 +337,26 @@ void PackedMatrix::multiply_block(const float* x, int64_t rows, float* y, Activa
       part = unpacked.data();
     }
     const uint8_t* ahead_end = ahead + bytes;
+    PackedTile t = packed_tile(panel, 0, integer ? k / run_ : 0, integer ? inputs / run_ : 0);
+    if (integer) t.codes = part;
+    if (k > 0) t.from_stride = kPackedPanel;
+    const bool last = k + inputs == padded_;
+    if (!last) {
+      t.to_stride = kPackedPanel;
+      t.columns = kPackedPanel;
+    }
+    t.ahead_end = ahead_end;
     for (int64_t tile = 0; tile < tiles; ++tile) {
       const int64_t first = first_row(tile), each = first_row(tile + 1) - first;
-      PackedTile t = packed_tile(panel, tile, integer ? k / run_ : 0, integer ? inputs / run_ : 0);
-      if (k > 0) {
-        t.from = sums + first * kPackedPanel;
-        t.from_stride = kPackedPanel;
-      }
-      if (k + inputs < padded_) {
-        t.to = sums + first * kPackedPanel;
-        t.to_stride = kPackedPanel;
-        t.columns = kPackedPanel;
-      }
+      if (k > 0) t.from = sums + first * kPackedPanel;
+      t.to = last ? y + first * outputs_ + panel * kPackedPanel : sums + first * kPackedPanel;
       t.ahead = ahead;
-      t.ahead_end = ahead_end;
       ahead = std::min(ahead_end, ahead + units * kAheadOfUnit);
       if (integer) {
-        t.codes = part;
+        const int64_t at_group = first * groups + k / run_ * each;
+        t.x = in.codes.data() + first * padded_ + k * each;
+        t.x_scales = in.scales.data() + at_group;
+        t.x_sums = in.sums.data() + at_group;
         kernels.integer[size_t(bits_index(8))][size_t(each)](t);
       } else {
         kernels.dense[size_t(each)](t, weights.data(), inputs, in.values.data() + first * padded_ + k * each);

@@ -68,19 +68,16 @@ const std::vector<PackedMatrix>& pool(int bits, int64_t group) {
   return held;
 }
 
-/// Bytes a second of a pass over a part of the pool.
-double read_rate(const std::vector<PackedMatrix>&) {
-  static AlignedVector<uint64_t> memory(kPool / 8, 1);
+/// Bytes a second of one thread's pass over the next 16 MB.
+double read_rate() {
+  static AlignedVector<uint8_t> memory(kPool, 1);
   static size_t at = 0;
-  constexpr size_t kPart = (size_t{16} << 20) / 8;
+  constexpr size_t kPart = size_t{16} << 20;
   at = (at + kPart) % memory.size();
-  uint64_t sums[8] = {};
   const double time = seconds_of(CLOCK_THREAD_CPUTIME_ID, [&] {
-    for (const uint64_t *p = memory.data() + at, *end = p + kPart; p != end; p += 8)
-      for (int i = 0; i < 8; ++i) sums[i] += p[i];
-    benchmark::DoNotOptimize(sums);
+    benchmark::DoNotOptimize(lowbit::packed_kernels().read(memory.data() + at, kPart));
   });
-  return double(kPart * 8) / time;
+  return double(kPart) / time;
 }
 double peak_rate() {
   int64_t done = 0;
@@ -102,7 +99,7 @@ void product(benchmark::State& state, int bits, int64_t group, Activations activ
   size_t at = 0;
   const int calls = rows <= 8 ? 8 : 1;
   for (auto _ : state) {
-    reads.push_back(read_rate(matrices));
+    reads.push_back(read_rate());
     peaks.push_back(peak_rate());
     const double processor_begin = seconds(CLOCK_PROCESS_CPUTIME_ID);
     const double time = seconds_of(clock, [&] {
