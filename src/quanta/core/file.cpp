@@ -187,6 +187,10 @@ MappedFile::MappedFile(const fs::path& path) {
   bytes_ = {static_cast<const std::byte*>(address), size};
 }
 
+void MappedFile::release() const {
+  if (!bytes_.empty()) ::madvise(const_cast<std::byte*>(bytes_.data()), bytes_.size(), MADV_DONTNEED);
+}
+
 MappedFile::~MappedFile() {
   if (!bytes_.empty()) munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
 }

@@ -47,6 +47,8 @@ class MappedFile {
   MappedFile& operator=(const MappedFile&) = delete;
 
   std::span<const std::byte> bytes() const { return bytes_; }
+  /// Gives the pages read so far back to the system; they are read again when they are touched.
+  void release() const;
 
  private:
   std::span<const std::byte> bytes_;

@@ -44,6 +44,11 @@ class Safetensors {
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
   const std::map<std::string, TensorView>& tensors() const { return tensors_; }
 
+  /// See MappedFile::release().
+  void release() const {
+    if (file_) file_->release();
+  }
+
   /// The tensor of that name. Throws Error, naming the nearest, if there is none.
   const TensorView& at(const std::string& name) const;
 

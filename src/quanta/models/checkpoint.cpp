@@ -31,6 +31,8 @@ class FloatFolder : public WeightSource {
     return tensor.to(torch::kFloat32);
   }
 
+  void release() const override { files_.release(); }
+
  private:
   SafetensorsFolder files_;
 };
@@ -286,9 +288,11 @@ struct Checkpoint::Impl {
     const std::string prefix = block_prefix(config, index);
     set_parameters(block, block_parameters(config), [&](const std::string& name) { return read(prefix + name); });
     source->fill(block, prefix);
+    source->release();
   }
   void fill_ends(LanguageModelImpl& model) const {
     set_parameters(model, end_parameters(config), [&](const std::string& name) { return read(name); });
+    source->release();
   }
 };
 

@@ -23,6 +23,11 @@ class SafetensorsFolder {
   /// The files, without their folder.
   const std::vector<std::string>& names() const { return names_; }
 
+  /// See MappedFile::release().
+  void release() const {
+    for (const Safetensors& file : files_) file.release();
+  }
+
  private:
   std::vector<std::string> names_;
   std::vector<Safetensors> files_;
@@ -38,6 +43,8 @@ class WeightSource {
   virtual ParameterShapes shapes() const = 0;
   /// One of them as a new float32 tensor. May be called from several threads.
   virtual torch::Tensor read(const std::string& name) const = 0;
+  /// Called when a part has been read: what was touched for it may leave memory.
+  virtual void release() const {}
   /// What else a block has besides its weights, such as transforms in slots; `prefix` is the block's in the names.
   virtual void fill(DecoderBlockImpl& /*block*/, const std::string& /*prefix*/) const {}
 };

@@ -54,8 +54,16 @@ void InputHessian::add(const torch::Tensor& x, const torch::Tensor& weights) {
 
 torch::Tensor InputHessian::value() const {
   require(tokens_ > 0, "a Hessian without tokens: run calibration data through the layer first");
-  const auto lower = sum_.tril();
-  return (lower + lower.tril(-1).t()) * (2.0 / double(sequences_));
+  // The upper triangle is filled in tile by tile: whole transposed copies would be the largest thing in memory.
+  constexpr int64_t kTile = 512;
+  auto h = sum_.tril();
+  for (int64_t first = 0; first < inputs_; first += kTile) {
+    const int64_t last = std::min(first + kTile, inputs_);
+    auto diagonal = h.slice(0, first, last).slice(1, first, last);
+    diagonal.add_(diagonal.tril(-1).t());
+    h.slice(0, first, last).slice(1, last).copy_(h.slice(0, last).slice(1, first, last).t());
+  }
+  return h.mul_(2.0 / double(sequences_));
 }
 
 InputHessian InputHessian::clone() const {
