@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "quanta/core/error.h"
+#include "quanta/core/tensor_at.h"
 #include "quanta/core/text.h"
 
 namespace quanta {
@@ -314,12 +315,7 @@ Gguf Gguf::open(const std::filesystem::path& path) {
 }
 
 const GgufTensor& Gguf::at(const std::string& name) const {
-  const auto found = tensors_.find(name);
-  if (found != tensors_.end()) return found->second;
-  std::vector<std::string> names;
-  for (const auto& [known, tensor] : tensors_) names.push_back(known);
-  require(!names.empty(), "{}: no tensor {}: the file holds none", name_, printable(name));
-  fail("{}: no tensor {}; nearest: {}", name_, printable(name), printable(nearest(name, names)));
+  return tensor_at(tensors_, name, name_);
 }
 
 // --- metadata as what one asks for ----------------------------------------------------------------------------------
